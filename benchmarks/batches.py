@@ -1,0 +1,44 @@
+"""Shuffled training batches whose order is a function of (seed, epoch), so that a resumed run sees what it would have seen."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of a split kept in memory, in an endless stream of passes, each in its own random order.
+
+    `epoch` decides which part of the stream comes; with `steps_per_epoch` an epoch need not end where a pass does.
+    Setting it as a callback does at the beginning of each epoch (`EpochClock`) makes the batches independent of history.
+    """
+
+    def __init__(self, split, batch_size, steps_per_epoch, seed):
+        super().__init__(workers=1)
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.batches_per_pass = -(-len(split.y) // batch_size)
+        self.steps = steps_per_epoch or self.batches_per_pass
+        self.epoch = 0
+        self._order = (None, None)
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        number, batch = divmod(self.epoch * self.steps + index, self.batches_per_pass)
+        chosen = self._permutation(number)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return self.split.x[chosen], self.split.y[chosen]
+
+    def _permutation(self, number):
+        if self._order[0] != number:
+            self._order = (number, np.random.default_rng((self.seed, number)).permutation(len(self.split.y)))
+        return self._order[1]
+
+
+class EpochClock(keras.callbacks.Callback):
+    """Tells the batches which epoch begins."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch = epoch

@@ -1,0 +1,137 @@
+"""The command line of the benchmark suite; every command says what it does with `--help`."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.config import MODELS, PRESETS, resolve
+from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
+
+app = typer.Typer(
+    help="Trains EGRU and its peers on the papers' tasks, measures sparsity and speed, and reports.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Preset = StrEnum("Preset", PRESETS)
+Model = StrEnum("Model", MODELS)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class stops_clearly:
+    """Turns a `BenchmarkError` into its sentence on standard error and its exit code."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, BenchmarkError):
+            Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from None
+
+
+@app.command("list", epilog=EXIT_CODES)
+def list_(as_json: AsJson = False):
+    """Shows the tasks, presets and models."""
+    from benchmarks.tasks import TASKS
+
+    rows = [
+        {"task": task.name, "summary": task.summary, "presets": list(PRESETS), "models": list(MODELS)}
+        for task in TASKS.values()
+    ]
+    if as_json:
+        return print(json.dumps(rows, indent=2))
+    table = Table("task", "what", "presets", "models")
+    for row in rows:
+        table.add_row(row["task"], row["summary"], ", ".join(row["presets"]), ", ".join(row["models"]))
+    Console().print(table)
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    task: Annotated[str, typer.Argument(help="spiral, smnist or psmnist; `list` shows them.")],
+    preset: Annotated[Preset, typer.Option(help="smoke: seconds; cpu: minutes on two cores; paper: as published.")] = "cpu",
+    model: Annotated[Model, typer.Option(help="The recurrent layer.")] = "egru",
+    data_dir: Annotated[
+        str | None, typer.Option(envvar="KERAS_EGRU_DATA", help="Folder of the data, or one with a tfds folder in it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of this run. Default runs/TASK-PRESET-MODEL-SEED.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Overrides the preset; repeatable.")] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0, help="Initial weights, order of the data, dropout.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder to the same figures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
+):
+    """Trains a model on a task and writes checkpoint, model and record into the run's folder."""
+    with stops_clearly():
+        from benchmarks.tasks import TASKS
+
+        if task not in TASKS:
+            raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(TASKS)}.")
+        config = resolve(TASKS[task].config_class, task, str(preset), str(model), set_)
+        record = _train(task, str(preset), str(model), config, seed, data_dir, out, resume)
+        if as_json:
+            print(json.dumps(record, indent=2))
+        else:
+            _summarise(record)
+
+
+def _train(task, preset, model, config, seed, data_dir, out, resume):
+    from benchmarks.progress import ProgressBar
+    from benchmarks.training import Run, execute
+
+    progress = ProgressBar()
+    folder = out or Path("runs") / f"{task}-{preset}-{model}-{seed}"
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    try:
+        return execute(Run(task, preset, model, config, seed, data_dir, folder, command, resume, progress))
+    except KeyboardInterrupt:
+        progress.console.print(f"Interrupted; --resume with --out {folder} continues after the last whole epoch.")
+        raise typer.Exit(130) from None
+    finally:
+        progress.close()
+
+
+def _summarise(record):
+    table = Table(title=f"{record['task']} ({record['preset']}), {record['model']}, seed {record['seed']}", show_header=False)
+    for name in ("test_accuracy", "validation_accuracy", "activity_sparsity", "backward_sparsity", "surrogate_sparsity"):
+        if record[name] is not None:
+            table.add_row(name.replace("_", " "), f"{record[name]:.2%}")
+    for name in ("effective_macs", "dense_macs", "parameters", "seconds"):
+        if record[name] is not None:
+            table.add_row(name.replace("_", " "), f"{record[name]:,.0f}")
+    Console().print(table)
+
+
+@app.command(epilog=EXIT_CODES)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with records, searched with its subfolders.")],
+    out: Annotated[Path | None, typer.Option(help="Where report.md and the plots go. Default DIR.")] = None,
+    as_json: AsJson = False,
+):
+    """Shows all records of a folder beside the papers' figures; writes report.md and PNG plots."""
+    with stops_clearly():
+        from benchmarks import report as reporting
+
+        gathered = reporting.gather(folder)
+        written = reporting.write(folder, out or folder)
+        if as_json:
+            return print(json.dumps({**gathered, "written": [str(path) for path in written]}, indent=2))
+        shown = [(column, header) for column, header in reporting.COLUMNS if header]
+        table = Table(*(header for _, header in shown), box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+        for cells in reporting.rows(gathered):
+            table.add_row(*(cells[column] for column, _ in shown))
+        console = Console(highlight=False)
+        console.print(table)
+        for gap in gathered["gaps"]:
+            console.print(reporting.describe_gap(gap))
+        console.print("Written: " + ", ".join(str(path) for path in written), soft_wrap=True)

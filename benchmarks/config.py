@@ -1,0 +1,146 @@
+"""The configuration of one run: its fields with their defaults and limits, and how presets and `--set` fill them."""
+
+import tomllib
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmarks.errors import ConfigError
+
+PRESETS = ("smoke", "cpu", "paper")
+MODELS = ("egru", "gru", "lstm")
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run's figures, apart from task, model and seed. Tasks add their own fields."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    # Training
+    epochs: Count = 10
+    steps_per_epoch: Count | None = Field(None, description="updates an epoch; null goes once through the data")
+    batch_size: Count = 100
+    optimizer: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: NonNegative = Field(0.0, description="linear warm-up before a cosine schedule")
+    final_learning_rate: NonNegative = Field(0.0, description="where a cosine schedule ends, as a share of the rate")
+    clipnorm: Positive | None = Field(None, description="limit of the global gradient norm; null for none")
+    weight_decay: NonNegative = Field(0.0, description="decoupled; needs optimizer=adamw")
+    train_size: Count | None = Field(None, description="the first N training examples; null for all")
+    evaluation_batch_size: Count = 500
+    sparsity_sample: Count = Field(500, description="validation examples on which sparsity is measured each epoch")
+
+    # Network
+    units: Count = 128
+    readout: Literal["trace", "last", "mean"] = "trace"
+    time_constant: Positive = Field(10.0, description="of the trace read-out, in steps")
+    dropout: Rate = Field(0.0, description="between read-out and classifier")
+    input_dropout: Rate = Field(0.0, description="the recurrent layer's `dropout`")
+    recurrent_initializer: str = "orthogonal"
+    reset_after: bool = True
+
+    # EGRU only
+    reset: Literal["threshold", "subtract", "zero"] = "threshold"
+    threshold_mean: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    threshold_trainable: bool = True
+    shared_threshold: bool = False
+    surrogate_height: Positive = 0.7
+    surrogate_width: Positive = 1.0
+    update_gate_bias: float = Field(0.0, allow_inf_nan=False, description="initial bias of the gate u")
+    dropconnect: Rate = 0.0
+    zoneout: Rate = 0.0
+    state_regularizer: Literal["event_rate", "internal_state", "target_rate"] | None = None
+    state_regularizer_weight: NonNegative = 0.0
+    target_rate: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.1, description="events per unit and step")
+    implementation: Literal["auto", "fused", "reference"] = "auto"
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError("weight_decay needs optimizer=adamw")
+        if self.warmup_epochs and self.schedule != "cosine":
+            raise ValueError("warmup_epochs needs schedule=cosine")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs must be smaller than epochs")
+        if self.state_regularizer_weight and self.state_regularizer is None:
+            raise ValueError("state_regularizer_weight needs a state_regularizer")
+        return self
+
+
+EGRU_ONLY = (
+    "reset",
+    "threshold_mean",
+    "threshold_trainable",
+    "shared_threshold",
+    "surrogate_height",
+    "surrogate_width",
+    "update_gate_bias",
+    "dropconnect",
+    "zoneout",
+    "state_regularizer",
+    "state_regularizer_weight",
+    "target_rate",
+    "implementation",
+)
+
+
+def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
+    """The configuration of a run: the preset's table, then the preset's table for the model, then `--set`.
+
+    Args:
+        config_class: `RunConfig` or the task's extension of it.
+        task: Name of the task, and of its file under `presets/`.
+        preset: One of `PRESETS`.
+        model: One of `MODELS`.
+        assignments: `"key=value"` strings, the last one of a key counts.
+
+    Raises:
+        ConfigError: a key is unknown, a value does not fit, or a key does not apply to the model.
+    """
+    table = _preset(task, preset)
+    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    values |= table.get(model, {})
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key, text = key.strip(), text.strip()
+        if not equals:
+            raise ConfigError(f"--set wants key=value, received {assignment!r}.")
+        if key not in config_class.model_fields:
+            known = ", ".join(config_class.model_fields)
+            raise ConfigError(f"--set knows no key {key!r} for the task {task}; it knows {known}.")
+        if key in EGRU_ONLY and model != "egru":
+            raise ConfigError(f"--set {key} applies to the model egru only, and this run trains {model}.")
+        values[key] = None if text.lower() in ("none", "null") else text
+    try:
+        return config_class(**values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def recorded(config, model) -> dict:
+    """The configuration as a record keeps it: without the EGRU's options where another model is trained."""
+    values = config.model_dump()
+    return values if model == "egru" else {key: value for key, value in values.items() if key not in EGRU_ONLY}
+
+
+def _preset(task, preset):
+    text = resources.files("benchmarks").joinpath("presets", f"{task}.toml").read_text("utf-8")
+    return tomllib.loads(text)[preset]
+
+
+def _sentence(error):
+    problems = []
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["loc"]:
+            problems.append(f"{problem['loc'][0]} = {problem['input']!r} is refused: {message}")
+        else:
+            problems.append(message)
+    return "The configuration does not hold: " + "; ".join(problems) + "."

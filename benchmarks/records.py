@@ -1,0 +1,123 @@
+"""A run's record: one JSON document with its configuration, versions, machine, data and figures.
+
+`FIELDS` is what every record has; a figure that does not apply, or is not known, is null.
+"""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.config import recorded
+from benchmarks.errors import ConfigError
+
+FILE = "record.json"
+FIELDS = (
+    "task",
+    "preset",
+    "model",
+    "method",
+    "seed",
+    "command",
+    "config",
+    "dataset",
+    "versions",
+    "machine",
+    "epochs",
+    "best_epoch",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_loss",
+    "test_perplexity",
+    "activity_sparsity",
+    "backward_sparsity",
+    "surrogate_sparsity",
+    "influence_sparsity",
+    "parameter_sparsity",
+    "effective_macs",
+    "dense_macs",
+    "parameters",
+    "seconds",
+)
+PACKAGES = ("keras-egru", "keras", "tensorflow", "tensorflow-cpu", "numpy", "torch", "onnxruntime")
+
+
+def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
+    """The record of a finished `Run`."""
+    record = dict.fromkeys(FIELDS)
+    record |= {
+        "task": run.task,
+        "preset": run.preset,
+        "model": run.model,
+        "method": "bptt",
+        "seed": run.seed,
+        "command": run.command,
+        "config": recorded(run.config, run.model),
+        "dataset": dataset.describe(),
+        "versions": versions(),
+        "machine": machine(),
+        "epochs": epochs,
+        "best_epoch": best_epoch,
+        "validation_accuracy": epochs[best_epoch - 1]["val_accuracy"],
+    }
+    unknown = figures.keys() - set(FIELDS)
+    if unknown:
+        raise TypeError(f"a record has no field {', '.join(sorted(unknown))}.")
+    return record | figures
+
+
+def to_json(document) -> bytes:
+    """Readable JSON; NaN, which JSON does not have, is refused rather than written."""
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+
+
+def versions() -> dict:
+    """Python's version and those of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict:
+    """What the figures depend on; nothing that names the computer or its user."""
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def find(folder) -> list:
+    """The run records under a folder, as `(path, record)`; other JSON files are passed over.
+
+    Raises:
+        ConfigError: the folder does not exist, or holds no record.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder.")
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except (ValueError, OSError):
+            continue
+        if isinstance(document, dict) and {"task", "model", "epochs", "test_accuracy"} <= document.keys():
+            found.append((path, document))
+    if not found:
+        raise ConfigError(f"{folder} holds no run record.")
+    return found
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)

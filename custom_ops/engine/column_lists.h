@@ -1,0 +1,102 @@
+// The nonzero entries of a matrix [rows, columns], column by column within chunks of rows: what a weight gradient reads.
+//
+// dW[i, :] collects only the rows in which entry i is nonzero. Rows are taken in chunks, so that the gradients of a
+// chunk stay in the cache while all columns read them.
+#ifndef KERAS_EGRU_ENGINE_COLUMN_LISTS_H_
+#define KERAS_EGRU_ENGINE_COLUMN_LISTS_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "tiles.h"
+
+namespace keras_egru {
+
+template <typename T>
+class ColumnLists {
+ public:
+  static constexpr int64_t kChunk = 64;  // rows
+
+  ColumnLists(int64_t rows, int64_t columns)
+      : rows_(rows),
+        columns_(columns),
+        chunks_(CeilDivide(rows, kChunk)),
+        count_(chunks_ * columns),
+        begin_(chunks_ * columns) {}
+
+  // row_data(row): its `columns` numbers, or null for a row to leave out. index_of(row): the number that names the row in
+  // the lists. `extra_values`: room for a second value an entry, filled by the caller through ForEachEntry.
+  template <typename RowData, typename IndexOf>
+  void Build(Team& team, bool extra_values, const RowData& row_data, const IndexOf& index_of) {
+    count_.Zero();
+    team.Run(chunks_, [&](int64_t chunk, int) {
+      int32_t* count = count_.get() + chunk * columns_;
+      ForRows(chunk, row_data, [&](int64_t, const T* data) {
+        for (int64_t i = 0; i < columns_; ++i) count[i] += data[i] != T(0);
+      });
+    });
+    int64_t total = 0;
+    for (int64_t i = 0; i < chunks_ * columns_; ++i) {
+      begin_[i] = total;
+      total += count_[i];
+    }
+    entries_ = total;
+    index_.Resize(total);
+    value_.Resize(total);
+    if (extra_values) extra_.Resize(total);
+    team.Run(chunks_, [&](int64_t chunk, int) {
+      int32_t* count = count_.get() + chunk * columns_;
+      const int64_t* begin = begin_.get() + chunk * columns_;
+      std::fill(count, count + columns_, 0);
+      ForRows(chunk, row_data, [&](int64_t row, const T* data) {
+        const int32_t index = static_cast<int32_t>(index_of(row));
+        for (int64_t i = 0; i < columns_; ++i) {
+          if (data[i] == T(0)) continue;
+          const int64_t entry = begin[i] + count[i]++;
+          index_[entry] = index;
+          value_[entry] = data[i];
+        }
+      });
+    });
+  }
+
+  // extra value of every entry = function(column, index, value)
+  template <typename Function>
+  void FillExtra(Team& team, const Function& function) {
+    team.Run(chunks_, [&](int64_t chunk, int) {
+      for (int64_t i = 0; i < columns_; ++i) {
+        const int64_t slot = chunk * columns_ + i;
+        for (int64_t e = begin_[slot]; e < begin_[slot] + count_[slot]; ++e) extra_[e] = function(i, index_[e], value_[e]);
+      }
+    });
+  }
+
+  int64_t chunks() const { return chunks_; }
+  int64_t entries() const { return entries_; }
+
+  // The lists of one chunk from column `first` on.
+  Lists<T> From(int64_t chunk, int64_t first, bool extra_values) const {
+    const int64_t slot = chunk * columns_ + first;
+    return {index_.get(), extra_values ? extra_.get() : value_.get(), count_.get() + slot, begin_.get() + slot, 0};
+  }
+
+ private:
+  template <typename RowData, typename Visit>
+  void ForRows(int64_t chunk, const RowData& row_data, const Visit& visit) const {
+    for (int64_t row = chunk * kChunk; row < std::min(rows_, (chunk + 1) * kChunk); ++row) {
+      if (const T* data = row_data(row)) visit(row, data);
+    }
+  }
+
+  int64_t rows_, columns_, chunks_, entries_ = 0;
+  Buffer<int32_t> count_;
+  Buffer<int64_t> begin_;
+  Buffer<int32_t> index_;
+  Buffer<T> value_, extra_;
+};
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_COLUMN_LISTS_H_

@@ -1,0 +1,55 @@
+// Lists of the nonzero entries of matrices, in the two orders that the products want.
+#ifndef KERAS_EGRU_ENGINE_EVENT_LIST_H_
+#define KERAS_EGRU_ENGINE_EVENT_LIST_H_
+
+#include <cstdint>
+
+#include "kernels.h"
+#include "tiles.h"
+
+namespace keras_egru {
+
+// Entries of `rows` samples, cut into segments of consecutive columns: [segment, row, capacity], indices counted from
+// the segment's first column. The rows of a segment of weights stay in the L1 cache while all samples read them.
+template <typename T>
+struct SegmentedLists {
+  SegmentedLists(int64_t segments, int64_t rows, int64_t capacity)
+      : rows(rows),
+        capacity(capacity),
+        index(segments * rows * capacity),
+        value(segments * rows * capacity),
+        count(segments * rows) {}
+
+  int64_t slot(int64_t segment, int64_t row) const { return segment * rows + row; }
+
+  Lists<T> From(int64_t segment, int64_t row) const {
+    const int64_t entry = slot(segment, row);
+    return {index.get() + entry * capacity, value.get() + entry * capacity, count.get() + entry, nullptr, capacity};
+  }
+
+  // Lists the nonzero entries of `columns` numbers as row `row` of `segment`; returns how many there are.
+  int64_t Fill(int64_t segment, int64_t row, const T* numbers, int64_t columns) const {
+    const int64_t entry = slot(segment, row);
+    int32_t* to_index = index.get() + entry * capacity;
+    T* to_value = value.get() + entry * capacity;
+    int64_t found = 0;
+    for (int64_t i = 0; i < columns; ++i) {  // writes at `found` <= i, so `columns` entries are room enough
+      to_index[found] = static_cast<int32_t>(i);
+      to_value[found] = numbers[i];
+      found += numbers[i] != T(0);  // NaN counts, so that it is never lost
+    }
+    count[entry] = static_cast<int32_t>(found);
+    return found;
+  }
+
+  void Clear(int64_t segment, int64_t row) const { count[slot(segment, row)] = 0; }
+
+  int64_t rows, capacity;
+  Buffer<int32_t> index;
+  Buffer<T> value;
+  Buffer<int32_t> count;
+};
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_EVENT_LIST_H_

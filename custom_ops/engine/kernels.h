@@ -1,0 +1,131 @@
+// The arithmetic of the engine: a table of kernels, one table an instruction set and number type.
+//
+// The kernels know tiles and lists, not sequences. A tile is `tile_units` consecutive units; weights are packed tile by
+// tile, so that each row of a tile is read in order. Every kernel works on whole tiles of one, two or three gates.
+#ifndef KERAS_EGRU_ENGINE_KERNELS_H_
+#define KERAS_EGRU_ENGINE_KERNELS_H_
+
+#include <cstdint>
+
+namespace keras_egru {
+
+constexpr int kGates = 3;        // u, r, z
+constexpr int kMaxVectors = 4;   // vectors of one gate in a tile
+constexpr int kMaxSegment = 32;  // units of one list segment: its rows of a weight tile fit the L1 cache
+
+enum class Reset { kThreshold = 0, kSubtract = 1, kZero = 2 };
+
+// Lists of (index, value), one an output row. Row o holds `count[o]` entries from `begin[o]` on, or from
+// `o * capacity` on where `begin` is null.
+template <typename T>
+struct Lists {
+  const int32_t* index = nullptr;
+  const T* value = nullptr;
+  const int32_t* count = nullptr;
+  const int64_t* begin = nullptr;
+  int64_t capacity = 0;
+};
+
+// Rows of one tile, gate by gate: row i of gate g starts at `base[g] + i * stride[g]`.
+template <typename T>
+struct TileRows {
+  T* base[kGates] = {nullptr, nullptr, nullptr};
+  int64_t stride[kGates] = {0, 0, 0};
+};
+
+// output[o] += sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
+// Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once.
+template <typename T>
+struct AccumulateArguments {
+  int64_t outputs;
+  Lists<T> lists;
+  TileRows<T> output;
+  TileRows<const T> source;
+};
+
+// result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
+// Cost an entry: gates * vectors FMAs and loads, and a share of one transposing reduction of `lanes` entries.
+// `result` is as long as the lists, whose capacity is a multiple of `lanes`.
+template <typename T>
+struct DotsArguments {
+  int64_t outputs;
+  Lists<T> lists;
+  TileRows<const T> left;
+  TileRows<const T> row;
+  T* result;
+};
+
+// The elementwise part of one step for one tile of `rows` samples; see egru_forward.cc.
+template <typename T>
+struct StateForwardArguments {
+  int64_t rows;
+  int64_t width;      // units of the tile that exist
+  bool reset_after;
+  bool reset_gate_known;  // r is final already (reset_after=false)
+  Reset reset;
+  T height, inverse_width;  // of the triangular surrogate
+  T* gates;                 // [rows, 3, tile_units]: in pre-activations, out u, r, z
+  T* candidate;             // [rows, tile_units]: y V_z + b_rz, with reset_after only
+  const T* threshold;       // [tile_units]
+  const T *previous_y, *previous_c;  // rows `previous_*_stride` apart
+  int64_t previous_y_stride, previous_c_stride;
+  T *y, *c;  // rows `stride` apart
+  int64_t stride;
+  const T* zoneout;  // null, or rows `zoneout_stride` apart; one value for all where the stride is -1
+  int64_t zoneout_stride;
+  const uint8_t* mask;  // null, or one byte a row, `mask_stride` apart
+  int64_t mask_stride;
+  int64_t backward_entries, surrogate_entries;  // out, added to
+};
+
+// The elementwise part of one backward step for one tile; see egru_backward.cc.
+template <typename T>
+struct StateBackwardArguments {
+  int64_t rows;
+  int64_t width;
+  bool reset_after;
+  Reset reset;
+  T height, inverse_width;
+  T* gates;      // in u, r, z; out the gradients of a_u, a_r (reset_after) and of the recurrent part of a_z
+  T* candidate;  // with reset_after: in y V_z + b_rz, out the gradient of a_z
+  const T* threshold;
+  const T *previous_y, *previous_c, *c;
+  int64_t previous_y_stride, previous_c_stride, stride;
+  const T *grad_y, *grad_c;  // from above, rows `stride` apart, or null for zeros
+  T *carry_y, *carry_c;      // [rows, tile_units]: in from the later step, out for the earlier step
+  const T* zoneout;
+  int64_t zoneout_stride;
+  const uint8_t* mask;
+  int64_t mask_stride;
+  T* grad_threshold;  // [tile_units], added to
+  T* grad_bias;       // [4, tile_units], added to: u, r, z of the input; z of the recurrent part
+};
+
+template <typename T>
+struct Kernels {
+  const char* name;
+  int lanes;       // numbers in a vector
+  int tile_units;  // kMaxVectors * lanes
+  int segment;     // units of one list segment, a divisor of tile_units and a multiple of lanes
+  void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
+  void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
+  void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
+  void (*state_forward)(StateForwardArguments<T>&);
+  void (*state_backward)(const StateBackwardArguments<T>&);
+};
+
+// The widest kernels that this processor runs; the environment variable KERAS_EGRU_ISA (scalar, avx2, avx512) names
+// others, and is ignored where the processor lacks them.
+template <typename T>
+const Kernels<T>& SelectKernels();
+
+template <typename T>
+const Kernels<T>* ScalarKernels();
+template <typename T>
+const Kernels<T>* Avx2Kernels();  // null where not compiled in or not supported
+template <typename T>
+const Kernels<T>* Avx512Kernels();
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_KERNELS_H_

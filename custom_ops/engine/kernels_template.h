@@ -1,0 +1,381 @@
+// The kernels, written once with the compiler's vector types and compiled once an instruction set: the including file
+// defines KERAS_EGRU_VECTOR_BYTES. Everything here has internal linkage and uses no library templates, so that no wide
+// instruction can reach a function shared with other files.
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "kernels.h"
+
+namespace keras_egru {
+namespace {
+
+template <typename T>
+struct Simd {
+  static constexpr int kLanes = KERAS_EGRU_VECTOR_BYTES / sizeof(T);
+  typedef T Vector __attribute__((vector_size(KERAS_EGRU_VECTOR_BYTES)));
+  typedef T Unaligned __attribute__((vector_size(KERAS_EGRU_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef Integer IntegerVector __attribute__((vector_size(KERAS_EGRU_VECTOR_BYTES)));
+};
+
+template <typename T>
+using Vec = typename Simd<T>::Vector;
+
+template <typename T>
+inline Vec<T> Load(const T* from) {
+  return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
+}
+
+template <typename T>
+inline void Store(T* to, Vec<T> value) {
+  *reinterpret_cast<typename Simd<T>::Unaligned*>(to) = value;
+}
+
+// The first `count` numbers; the rest is zero, or is left alone in memory.
+template <typename T>
+inline Vec<T> LoadPart(const T* from, int64_t count) {
+  if (count >= Simd<T>::kLanes) return Load(from);
+  Vec<T> value = {};
+  for (int64_t i = 0; i < count; ++i) value[i] = from[i];
+  return value;
+}
+
+template <typename T>
+inline void StorePart(T* to, Vec<T> value, int64_t count) {
+  if (count >= Simd<T>::kLanes) return Store(to, value);
+  for (int64_t i = 0; i < count; ++i) to[i] = value[i];
+}
+
+// exp(x) - 1 = 2^k (p(r) + 1) - 1 with x = k ln 2 + r and p the Taylor polynomial of exp - 1: no cancellation near 0.
+// Relative error about 2 units in the last place. x is clamped so that 2^k stays a normal number.
+template <typename T>
+inline Vec<T> Expm1(Vec<T> x) {
+  using I = typename Simd<T>::Integer;
+  constexpr bool is_float = sizeof(T) == 4;
+  constexpr T limit = is_float ? T(87) : T(708);
+  constexpr T log2e = T(1.4426950408889634074);
+  constexpr T ln2_high = is_float ? T(0.693359375) : T(6.93145751953125e-1);
+  constexpr T ln2_low = is_float ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
+  // Adding and taking away 1.5 * 2^(mantissa bits) rounds to the nearest integer.
+  constexpr T magic = is_float ? T(12582912.0) : T(6755399441055744.0);
+  const Vec<T> low = Vec<T>{} - limit, high = Vec<T>{} + limit;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const Vec<T> rounded = x * log2e + magic;
+  const Vec<T> k = rounded - magic;
+  const Vec<T> r = (x - k * ln2_high) - k * ln2_low;
+  Vec<T> p;
+  if constexpr (is_float) {
+    p = Vec<T>{} + T(1.0 / 5040);
+    p = p * r + T(1.0 / 720);
+    p = p * r + T(1.0 / 120);
+  } else {
+    p = Vec<T>{} + T(1.0 / 6227020800.0);
+    p = p * r + T(1.0 / 479001600);
+    p = p * r + T(1.0 / 39916800);
+    p = p * r + T(1.0 / 3628800);
+    p = p * r + T(1.0 / 362880);
+    p = p * r + T(1.0 / 40320);
+    p = p * r + T(1.0 / 5040);
+    p = p * r + T(1.0 / 720);
+    p = p * r + T(1.0 / 120);
+  }
+  p = p * r + T(1.0 / 24);
+  p = p * r + T(1.0 / 6);
+  p = p * r + T(0.5);
+  p = p * r * r + r;
+  constexpr int mantissa = is_float ? 23 : 52;
+  constexpr I bias = is_float ? 127 : 1023;
+  const auto exponent = __builtin_convertvector(k, typename Simd<T>::IntegerVector);
+  const Vec<T> scale = (Vec<T>)((exponent + bias) << mantissa);
+  const Vec<T> result = scale * p + (scale - T(1));
+  // A comparison with NaN is false, so NaN came through the clamps; it must come through the integer part too.
+  return x == x ? result : x;
+}
+
+template <typename T>
+inline Vec<T> Sigmoid(Vec<T> x) {
+  return T(1) / (T(2) + Expm1<T>(-x));
+}
+
+template <typename T>
+inline Vec<T> Tanh(Vec<T> x) {
+  const Vec<T> e = Expm1<T>(x + x);
+  return e / (e + T(2));
+}
+
+template <typename T>
+inline Vec<T> Maximum(Vec<T> a, T b) {
+  const Vec<T> bound = Vec<T>{} + b;
+  return a > bound ? a : bound;
+}
+
+// H'(v) = height * max(0, 1 - |v| / width).
+template <typename T>
+inline Vec<T> SurrogateSlope(Vec<T> v, T height, T inverse_width) {
+  const Vec<T> size = v < T(0) ? -v : v;
+  return height * Maximum<T>(T(1) - size * inverse_width, T(0));
+}
+
+template <typename T, int gates, int vectors>
+void Accumulate(const AccumulateArguments<T>& a) {
+  constexpr int lanes = Simd<T>::kLanes;
+  for (int64_t o = 0; o < a.outputs; ++o) {
+    const int64_t count = a.lists.count[o];
+    if (count == 0) continue;
+    const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
+    const int32_t* index = a.lists.index + begin;
+    const T* value = a.lists.value + begin;
+    Vec<T> sum[gates * vectors];
+#pragma GCC unroll 3
+    for (int g = 0; g < gates; ++g) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sum[g * vectors + v] = Load(a.output.base[g] + o * a.output.stride[g] + v * lanes);
+      }
+    }
+    for (int64_t e = 0; e < count; ++e) {
+      const T factor = value[e];
+      const int64_t i = index[e];
+#pragma GCC unroll 3
+      for (int g = 0; g < gates; ++g) {
+        const T* row = a.source.base[g] + i * a.source.stride[g];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * Load(row + v * lanes);
+      }
+    }
+#pragma GCC unroll 3
+    for (int g = 0; g < gates; ++g) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        Store<T>(a.output.base[g] + o * a.output.stride[g] + v * lanes, sum[g * vectors + v]);
+      }
+    }
+  }
+}
+
+// Sums of neighbours: the first half of the result comes from a, the second from b.
+template <typename V, int... even>
+inline V AddNeighbours(V a, V b, std::integer_sequence<int, even...>) {
+  return __builtin_shufflevector(a, b, (2 * even)...) + __builtin_shufflevector(a, b, (2 * even + 1)...);
+}
+
+template <typename T, int gates, int vectors>
+void Dots(const DotsArguments<T>& a) {
+  constexpr int lanes = Simd<T>::kLanes;
+  using Neighbours = std::make_integer_sequence<int, lanes>;
+  for (int64_t o = 0; o < a.outputs; ++o) {
+    const int64_t count = a.lists.count[o];
+    if (count == 0) continue;
+    const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
+    const int32_t* index = a.lists.index + begin;
+    Vec<T> left[gates * vectors];
+#pragma GCC unroll 3
+    for (int g = 0; g < gates; ++g) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) left[g * vectors + v] = Load(a.left.base[g] + o * a.left.stride[g] + v * lanes);
+    }
+    for (int64_t p = 0; p < count; p += lanes) {
+      const int64_t last = count - p - 1;
+      Vec<T> sum[lanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < lanes; ++j) {
+        // Beyond the end the last row stands in; nobody reads those results.
+        const int64_t i = index[p + (j < last ? j : last)];
+        Vec<T> partial = {};
+#pragma GCC unroll 3
+        for (int g = 0; g < gates; ++g) {
+          const T* row = a.row.base[g] + i * a.row.stride[g];
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v) partial += left[g * vectors + v] * Load(row + v * lanes);
+        }
+        sum[j] = partial;
+      }
+      // A transposing reduction: lane j ends with the total of sum[j].
+#pragma GCC unroll 4
+      for (int width = lanes / 2; width >= 1; width /= 2) {
+#pragma GCC unroll 8
+        for (int j = 0; j < width; ++j) sum[j] = AddNeighbours(sum[2 * j], sum[2 * j + 1], Neighbours{});
+      }
+      Store<T>(a.result + begin + p, Load<T>(a.result + begin + p) + sum[0]);
+    }
+  }
+}
+
+template <typename T>
+void SigmoidInPlace(T* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += Simd<T>::kLanes) Store<T>(values + i, Sigmoid<T>(Load(values + i)));
+}
+
+template <typename T>
+inline Vec<T> LoadZoneout(const T* zoneout, int64_t stride, int64_t row, int64_t unit, int64_t valid) {
+  return stride < 0 ? Vec<T>{} + zoneout[0] : LoadPart(zoneout + row * stride + unit, valid);
+}
+
+// c_t and y_t of one tile from its pre-activations (DESIGN of the equations: keras_egru/ops/egru_step.py).
+template <typename T>
+void StateForward(StateForwardArguments<T>& a) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int tile = lanes * kMaxVectors;
+  using Counts = typename Simd<T>::IntegerVector;
+  for (int64_t row = 0; row < a.rows; ++row) {
+    T* gates = a.gates + row * kGates * tile;
+    const T* previous_y = a.previous_y + row * a.previous_y_stride;
+    const T* previous_c = a.previous_c + row * a.previous_c_stride;
+    T* y_row = a.y + row * a.stride;
+    T* c_row = a.c + row * a.stride;
+    if (a.mask && !a.mask[row * a.mask_stride]) {
+      for (int64_t i = 0; i < a.width; i += lanes) {
+        StorePart<T>(y_row + i, LoadPart(previous_y + i, a.width - i), a.width - i);
+        StorePart<T>(c_row + i, LoadPart(previous_c + i, a.width - i), a.width - i);
+      }
+      continue;
+    }
+    Counts backward = {}, surrogate = {};
+    for (int64_t i = 0; i < a.width; i += lanes) {
+      const int64_t valid = a.width - i;
+      const Vec<T> threshold = Load(a.threshold + i);
+      const Vec<T> c0 = LoadPart(previous_c + i, valid);
+      const Vec<T> u = Sigmoid<T>(Load(gates + i));
+      Vec<T> r = Load(gates + tile + i);
+      if (!a.reset_gate_known) r = Sigmoid<T>(r);
+      Vec<T> a_z = Load(gates + 2 * tile + i);
+      if (a.reset_after) a_z += r * Load(a.candidate + row * tile + i);
+      const Vec<T> z = Tanh<T>(a_z);
+      Store<T>(gates + i, u);
+      Store<T>(gates + tile + i, r);
+      Store<T>(gates + 2 * tile + i, z);
+
+      Vec<T> c;
+      if (a.reset == Reset::kThreshold) {
+        c = u * z + (T(1) - u) * c0;
+        c = c0 > threshold ? c - threshold : c;
+      } else {
+        const Vec<T> y0 = LoadPart(previous_y + i, valid);
+        c = a.reset == Reset::kSubtract ? u * z + (T(1) - u) * c0 - y0 : u * z + (T(1) - u) * (c0 - y0);
+      }
+      if (a.zoneout) {
+        const Vec<T> kept = LoadZoneout(a.zoneout, a.zoneout_stride, row, i, valid);
+        c = kept * c0 + (T(1) - kept) * c;
+      }
+      const Vec<T> slope = SurrogateSlope<T>(c - threshold, a.height, a.inverse_width);
+      const Vec<T> y = c <= threshold ? Vec<T>{} : c;  // NaN stays visible
+      StorePart<T>(c_row + i, c, valid);
+      StorePart<T>(y_row + i, y, valid);
+      const Vec<T> passes = (c > threshold ? Vec<T>{} + T(1) : Vec<T>{}) + c * slope;
+      if (valid >= lanes) {
+        backward -= (Counts)(passes != T(0));
+        surrogate -= (Counts)(slope != T(0));
+      } else {
+        for (int64_t j = 0; j < valid; ++j) {
+          backward[j] += passes[j] != T(0);
+          surrogate[j] += slope[j] != T(0);
+        }
+      }
+    }
+    for (int j = 0; j < lanes; ++j) {
+      a.backward_entries += backward[j];
+      a.surrogate_entries += surrogate[j];
+    }
+  }
+}
+
+// From dL/dy_t and dL/dc_t to the gradients of the pre-activations, and to what the earlier step inherits.
+template <typename T>
+void StateBackward(const StateBackwardArguments<T>& a) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int tile = lanes * kMaxVectors;
+  const Vec<T> zero = {}, one = zero + T(1);
+  for (int64_t row = 0; row < a.rows; ++row) {
+    T* gates = a.gates + row * kGates * tile;
+    T* candidate = a.reset_after ? a.candidate + row * tile : nullptr;
+    T* carry_y = a.carry_y + row * tile;
+    T* carry_c = a.carry_c + row * tile;
+    const bool masked = a.mask && !a.mask[row * a.mask_stride];
+    for (int64_t i = 0; i < a.width; i += lanes) {
+      const int64_t valid = a.width - i;
+      Vec<T> grad_y = Load(carry_y + i), grad_c = Load(carry_c + i);
+      if (a.grad_y) grad_y += LoadPart(a.grad_y + row * a.stride + i, valid);
+      if (a.grad_c) grad_c += LoadPart(a.grad_c + row * a.stride + i, valid);
+      if (masked) {  // y_t = y_{t-1}, c_t = c_{t-1}
+        Store<T>(carry_y + i, grad_y);
+        Store<T>(carry_c + i, grad_c);
+        for (int g = 0; g < kGates; ++g) Store<T>(gates + g * tile + i, zero);
+        if (a.reset_after) Store<T>(candidate + i, zero);
+        continue;
+      }
+      const Vec<T> threshold = Load(a.threshold + i);
+      const Vec<T> c = LoadPart(a.c + row * a.stride + i, valid);
+      const Vec<T> c0 = LoadPart(a.previous_c + row * a.previous_c_stride + i, valid);
+      const Vec<T> u = Load(gates + i), r = Load(gates + tile + i), z = Load(gates + 2 * tile + i);
+
+      // y_t = c_t H(c_t - threshold)
+      const Vec<T> c_slope = c * SurrogateSlope<T>(c - threshold, a.height, a.inverse_width);
+      grad_c += grad_y * ((c > threshold ? one : zero) + c_slope);
+      Vec<T> grad_threshold = -grad_y * c_slope;
+
+      Vec<T> inherited_c = zero;
+      if (a.zoneout) {
+        const Vec<T> kept = LoadZoneout(a.zoneout, a.zoneout_stride, row, i, valid);
+        inherited_c = kept * grad_c;
+        grad_c = (one - kept) * grad_c;
+      }
+      Vec<T> leaking = c0;  // what the leak 1 - u multiplies
+      Vec<T> inherited_y = zero;
+      inherited_c += (one - u) * grad_c;
+      if (a.reset == Reset::kThreshold) {
+        const Vec<T> slope0 = SurrogateSlope<T>(c0 - threshold, a.height, a.inverse_width);
+        inherited_c -= threshold * slope0 * grad_c;
+        grad_threshold += grad_c * (threshold * slope0 - (c0 > threshold ? one : zero));
+      } else if (a.reset == Reset::kSubtract) {
+        inherited_y = -grad_c;
+      } else {
+        inherited_y = -(one - u) * grad_c;
+        leaking = c0 - LoadPart(a.previous_y + row * a.previous_y_stride + i, valid);
+      }
+      const Vec<T> grad_a_u = grad_c * (z - leaking) * u * (one - u);
+      const Vec<T> grad_a_z = grad_c * u * (one - z * z);
+      Store<T>(carry_y + i, inherited_y);
+      Store<T>(carry_c + i, inherited_c);
+      Store<T>(gates + i, grad_a_u);
+      Store<T>(a.grad_threshold + i, Load(a.grad_threshold + i) + grad_threshold);
+      Store<T>(a.grad_bias + i, Load(a.grad_bias + i) + grad_a_u);
+      Store<T>(a.grad_bias + 2 * tile + i, Load(a.grad_bias + 2 * tile + i) + grad_a_z);
+      if (a.reset_after) {
+        const Vec<T> grad_a_r = grad_a_z * Load(candidate + i) * r * (one - r);
+        Store<T>(gates + tile + i, grad_a_r);
+        Store<T>(gates + 2 * tile + i, grad_a_z * r);
+        Store<T>(candidate + i, grad_a_z);
+        Store<T>(a.grad_bias + tile + i, Load(a.grad_bias + tile + i) + grad_a_r);
+        Store<T>(a.grad_bias + 3 * tile + i, Load(a.grad_bias + 3 * tile + i) + grad_a_z * r);
+      } else {
+        Store<T>(gates + 2 * tile + i, grad_a_z);  // r stays: the caller turns it into the gradient of a_r
+      }
+    }
+  }
+}
+
+template <typename T>
+constexpr Kernels<T> MakeKernels(const char* name) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int tile = lanes * kMaxVectors;
+  return {
+      name,
+      lanes,
+      tile,
+      tile < kMaxSegment ? tile : kMaxSegment,
+      {{Accumulate<T, 1, 1>, Accumulate<T, 1, 2>, Accumulate<T, 1, 3>, Accumulate<T, 1, 4>},
+       {Accumulate<T, 2, 1>, Accumulate<T, 2, 2>, Accumulate<T, 2, 3>, Accumulate<T, 2, 4>},
+       {Accumulate<T, 3, 1>, Accumulate<T, 3, 2>, Accumulate<T, 3, 3>, Accumulate<T, 3, 4>}},
+      {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
+       {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
+       {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},
+      SigmoidInPlace<T>,
+      StateForward<T>,
+      StateBackward<T>,
+  };
+}
+
+}  // namespace
+}  // namespace keras_egru

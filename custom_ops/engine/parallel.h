@@ -1,0 +1,53 @@
+// A team of threads for a sequence of short phases.
+//
+// A recurrent step is a phase of some ten independent tasks that takes microseconds, so threads cannot be asked for
+// anew each time. The caller is a member of the team; helpers come from a scheduler (TensorFlow's pool inside
+// TensorFlow), join when they get to run and leave when the team closes. Nobody waits for a helper that has not come:
+// the caller does all tasks that nobody else has claimed, so a busy pool costs time but never stops the work.
+#ifndef KERAS_EGRU_ENGINE_PARALLEL_H_
+#define KERAS_EGRU_ENGINE_PARALLEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace keras_egru {
+
+// Where helpers come from.
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+  virtual int threads() const = 0;  // that may run at once, the caller among them
+  virtual void Schedule(std::function<void()> work) = 0;
+};
+
+class Team {
+ public:
+  // Takes at most `members` threads, the caller among them; `scheduler` may be null for none but the caller.
+  Team(Scheduler* scheduler, int members);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  int members() const { return members_; }
+
+  // Runs task(index, member) for index in [0, tasks) and returns when all are done. What is computed must not depend
+  // on `member`, which names scratch space only.
+  template <typename Task>
+  void Run(int64_t tasks, Task&& task) {
+    Run(tasks, [](void* context, int64_t index, int member) { (*static_cast<Task*>(context))(index, member); }, &task);
+  }
+
+ private:
+  using Call = void (*)(void* context, int64_t index, int member);
+  struct State;
+  void Run(int64_t tasks, Call call, void* context);
+
+  std::shared_ptr<State> state_;
+  int members_;
+};
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_PARALLEL_H_

@@ -1,0 +1,117 @@
+// How units are cut into tiles, and weights packed tile by tile.
+#ifndef KERAS_EGRU_ENGINE_TILES_H_
+#define KERAS_EGRU_ENGINE_TILES_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "kernels.h"
+
+namespace keras_egru {
+
+inline int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Scratch memory, aligned to cache lines and left uninitialised.
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t size = 0) { Resize(size); }
+  void Resize(int64_t size) {
+    data_.reset(size > 0 ? static_cast<T*>(::operator new[](size * sizeof(T), std::align_val_t{64})) : nullptr);
+    size_ = size;
+  }
+  void Zero() { std::fill(data_.get(), data_.get() + size_, T{}); }
+  T* get() const { return data_.get(); }
+  int64_t size() const { return size_; }
+  T& operator[](int64_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t size_ = 0;
+};
+
+// The tiles of `units` units for the given kernels.
+template <typename T>
+struct Tiles {
+  Tiles(const Kernels<T>& kernels, int64_t units)
+      : units(units),
+        width(kernels.tile_units),
+        count(CeilDivide(units, kernels.tile_units)),
+        segment(kernels.segment),
+        segments(count * (kernels.tile_units / kernels.segment)),
+        lanes(kernels.lanes) {}
+
+  int64_t first(int64_t tile) const { return tile * width; }
+  int64_t valid(int64_t tile) const { return std::min(width, units - tile * width); }
+  int vectors(int64_t tile) const { return static_cast<int>(CeilDivide(valid(tile), lanes)); }
+  int64_t segments_per_tile() const { return width / segment; }
+
+  int64_t units, width, count, segment, segments, lanes;
+};
+
+// A weight matrix [rows, 3 units] cut into tiles [rows, 3, width], padded with zeros. Read in place, without a copy, where the
+// units fill whole vectors and the matrix is read too few times for packing to pay.
+template <typename T>
+class TiledWeights {
+ public:
+  TiledWeights(const Tiles<T>& tiles, const T* weights, int64_t rows, bool pack)
+      : tiles_(tiles), weights_(weights), rows_(rows), packed_(pack || tiles.units % tiles.lanes != 0) {
+    if (packed_) storage_.Resize(tiles.count * rows * kGates * tiles.width);
+  }
+
+  // Packs one tile; tiles are independent of each other. Does nothing where the matrix is read in place.
+  void Pack(int64_t tile) const {
+    if (!packed_) return;
+    const int64_t valid = tiles_.valid(tile), used = tiles_.vectors(tile) * tiles_.lanes;
+    for (int64_t row = 0; row < rows_; ++row) {
+      for (int gate = 0; gate < kGates; ++gate) {
+        const T* from = weights_ + (row * kGates + gate) * tiles_.units + tiles_.first(tile);
+        T* to = storage_.get() + ((tile * rows_ + row) * kGates + gate) * tiles_.width;
+        std::copy(from, from + valid, to);
+        std::fill(to + valid, to + used, T{});
+      }
+    }
+  }
+
+  // Rows from `first_row` on of one tile, gates [first_gate, first_gate + gates).
+  TileRows<const T> Rows(int64_t tile, int64_t first_row, int first_gate, int gates) const {
+    TileRows<const T> result;
+    for (int g = 0; g < gates; ++g) {
+      const int64_t gate = first_gate + g;
+      if (packed_) {
+        result.base[g] = storage_.get() + ((tile * rows_ + first_row) * kGates + gate) * tiles_.width;
+        result.stride[g] = kGates * tiles_.width;
+      } else {
+        result.base[g] = weights_ + (first_row * kGates + gate) * tiles_.units + tiles_.first(tile);
+        result.stride[g] = kGates * tiles_.units;
+      }
+    }
+    return result;
+  }
+
+ private:
+  const Tiles<T>& tiles_;
+  const T* weights_;
+  int64_t rows_;
+  bool packed_;
+  Buffer<T> storage_;
+};
+
+// Gates saved as [time, tiles, batch, 3, width] and the candidate as [time, tiles, batch, width].
+template <typename T>
+struct GateLayout {
+  const Tiles<T>& tiles;
+  int64_t batch;
+
+  int64_t row(int64_t t, int64_t tile, int64_t b) const { return (t * tiles.count + tile) * batch + b; }
+  int64_t gates(int64_t t, int64_t tile, int64_t b) const { return row(t, tile, b) * kGates * tiles.width; }
+  int64_t candidate(int64_t t, int64_t tile, int64_t b) const { return row(t, tile, b) * tiles.width; }
+};
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_TILES_H_

@@ -1,0 +1,270 @@
+// The EGRU op kernels: they check shapes, allocate outputs and hand plain pointers to the engine.
+#include <limits>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "../engine/egru.h"
+#include "../engine/tiles.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "scheduler.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+
+namespace keras_egru {
+namespace {
+
+using ::tensorflow::OpKernel;
+using ::tensorflow::OpKernelConstruction;
+using ::tensorflow::OpKernelContext;
+using ::tensorflow::Tensor;
+using ::tensorflow::TensorShape;
+
+absl::Status Expect(const Tensor& tensor, const char* name, const TensorShape& shape) {
+  if (tensor.shape() == shape) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("`", name, "` must have the shape ", shape.DebugString(),
+                                                 ", received ", tensor.shape().DebugString(), "."));
+}
+
+absl::Status ReadOptions(OpKernelConstruction* context, EgruOptions* options) {
+  std::string reset;
+  float height, width;
+  TF_RETURN_IF_ERROR(context->GetAttr("reset", &reset));
+  TF_RETURN_IF_ERROR(context->GetAttr("reset_after", &options->reset_after));
+  TF_RETURN_IF_ERROR(context->GetAttr("surrogate_height", &height));
+  TF_RETURN_IF_ERROR(context->GetAttr("surrogate_width", &width));
+  if (!(height > 0 && width > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("`surrogate_height` and `surrogate_width` must be positive, received ",
+                                                   height, " and ", width, "."));
+  }
+  options->reset = reset == "subtract" ? Reset::kSubtract : reset == "zero" ? Reset::kZero : Reset::kThreshold;
+  // The nearest short decimal is what the user wrote: 0.7f as 0.7, so that float64 results use 0.7.
+  options->surrogate_height = std::stod(absl::StrCat(height));
+  options->surrogate_width = std::stod(absl::StrCat(width));
+  return absl::OkStatus();
+}
+
+// Inputs 0 to 8 are the same in the forward and the gradient op.
+template <typename T>
+absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, EgruShape* shape, EgruInputs<T>* inputs,
+                        Tensor* threshold) {
+  const Tensor& x = context->input(0);
+  const Tensor& recurrent_kernel = context->input(4);
+  if (x.dims() != 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("`inputs` must have the shape [batch, time, features], received ", x.shape().DebugString(), "."));
+  }
+  if (recurrent_kernel.dims() != 2 || recurrent_kernel.dim_size(0) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("`recurrent_kernel` must have the shape [units, 3 units], received ",
+                                                   recurrent_kernel.shape().DebugString(), "."));
+  }
+  *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2), recurrent_kernel.dim_size(0)};
+  const int64_t n = shape->units;
+  if (shape->batch == 0 || shape->time == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("`inputs` must hold at least one sequence of at least one step, received ",
+                                                   x.shape().DebugString(), "."));
+  }
+  TF_RETURN_IF_ERROR(Expect(context->input(1), "initial_y", {shape->batch, n}));
+  TF_RETURN_IF_ERROR(Expect(context->input(2), "initial_c", {shape->batch, n}));
+  TF_RETURN_IF_ERROR(Expect(context->input(3), "kernel", {shape->features, 3 * n}));
+  TF_RETURN_IF_ERROR(Expect(recurrent_kernel, "recurrent_kernel", {n, 3 * n}));
+  TF_RETURN_IF_ERROR(
+      Expect(context->input(5), "bias", options.reset_after ? TensorShape({2, 3 * n}) : TensorShape({3 * n})));
+  const Tensor& given = context->input(6);
+  if (given.shape() != TensorShape({n}) && given.shape() != TensorShape({1})) {
+    return absl::InvalidArgumentError(absl::StrCat("`threshold` must have the shape [", n, "] or [1], received ",
+                                                   given.shape().DebugString(), "."));
+  }
+  TF_RETURN_IF_ERROR(context->allocate_temp(given.dtype(), {n}, threshold));
+  for (int64_t i = 0; i < n; ++i) threshold->flat<T>()(i) = given.flat<T>()(given.NumElements() == 1 ? 0 : i);
+  const Tensor& mask = context->input(7);
+  if (mask.NumElements() > 0) TF_RETURN_IF_ERROR(Expect(mask, "mask", {shape->batch, shape->time}));
+  const Tensor& zoneout = context->input(8);
+  if (zoneout.NumElements() > 1) TF_RETURN_IF_ERROR(Expect(zoneout, "zoneout", {shape->batch, shape->time, n}));
+  // Lists hold 32-bit row numbers.
+  if (SavedCandidate<T>(*shape, EgruOptions{}) / SelectKernels<T>().tile_units > std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("`inputs` of shape ", x.shape().DebugString(), " hold too many steps for ",
+                                                   n, " units in one call; split the batch or the sequence."));
+  }
+  *inputs = {x.flat<T>().data(),
+             context->input(1).flat<T>().data(),
+             context->input(2).flat<T>().data(),
+             context->input(3).flat<T>().data(),
+             recurrent_kernel.flat<T>().data(),
+             context->input(5).flat<T>().data(),
+             threshold->flat<T>().data(),
+             mask.NumElements() > 0 ? reinterpret_cast<const uint8_t*>(mask.flat<bool>().data()) : nullptr,
+             zoneout.NumElements() > 0 ? zoneout.flat<T>().data() : nullptr,
+             zoneout.NumElements() == 1};
+  return absl::OkStatus();
+}
+
+// Runs `work`, turning a failed allocation into TensorFlow's own error.
+template <typename Work>
+void Run(OpKernelContext* context, const Work& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    context->SetStatus(absl::ResourceExhaustedError("out of memory for the scratch space of the EGRU sequence."));
+  }
+}
+
+template <typename T>
+class EgruSequenceOp : public OpKernel {
+ public:
+  explicit EgruSequenceOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, ReadOptions(context, &options_));
+    OP_REQUIRES_OK(context, context->GetAttr("save_for_backward", &save_for_backward_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    EgruShape shape;
+    EgruInputs<T> inputs;
+    Tensor threshold;
+    OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
+    const TensorShape sequence = {shape.batch, shape.time, shape.units};
+    Tensor *y, *c, *gates, *candidate, *counters;
+    const int64_t saved_gates = save_for_backward_ ? SavedGates<T>(shape) : 0;
+    const int64_t saved_candidate = save_for_backward_ ? SavedCandidate<T>(shape, options_) : 0;
+    OP_REQUIRES_OK(context, context->allocate_output(0, sequence, &y));
+    OP_REQUIRES_OK(context, context->allocate_output(1, sequence, &c));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {saved_gates}, &gates));
+    OP_REQUIRES_OK(context, context->allocate_output(3, {saved_candidate}, &candidate));
+    OP_REQUIRES_OK(context, context->allocate_output(4, {5}, &counters));
+    TensorFlowScheduler scheduler(context);
+    Run(context, [&] {
+      const EgruCounters found =
+          EgruForward<T>(shape, options_, inputs,
+                         {y->flat<T>().data(), c->flat<T>().data(), saved_gates ? gates->flat<T>().data() : nullptr,
+                          saved_candidate ? candidate->flat<T>().data() : nullptr},
+                         &scheduler);
+      auto out = counters->flat<int64_t>();
+      out(0) = found.steps;
+      out(1) = found.input_events;
+      out(2) = found.events;
+      out(3) = found.backward_entries;
+      out(4) = found.surrogate_entries;
+    });
+  }
+
+ private:
+  EgruOptions options_;
+  bool save_for_backward_;
+};
+
+template <typename T>
+class EgruSequenceGradOp : public OpKernel {
+ public:
+  explicit EgruSequenceGradOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, ReadOptions(context, &options_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    EgruShape shape;
+    EgruInputs<T> inputs;
+    Tensor threshold;
+    OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
+    const TensorShape sequence = {shape.batch, shape.time, shape.units};
+    const int64_t saved_gates = SavedGates<T>(shape), saved_candidate = SavedCandidate<T>(shape, options_);
+    OP_REQUIRES_OK(context, Expect(context->input(9), "y", sequence));
+    OP_REQUIRES_OK(context, Expect(context->input(10), "c", sequence));
+    OP_REQUIRES_OK(context, Expect(context->input(11), "gates", {saved_gates}));
+    OP_REQUIRES_OK(context, Expect(context->input(12), "candidate", {saved_candidate}));
+    for (int i : {13, 14}) {  // empty where nothing was asked of y or of c
+      if (context->input(i).NumElements() > 0) {
+        OP_REQUIRES_OK(context, Expect(context->input(i), i == 13 ? "grad_y" : "grad_c", sequence));
+      }
+    }
+    // The gradients take the place of the gates where nobody else holds them, so that training keeps one copy.
+    Tensor *gates, *candidate;
+    OP_REQUIRES_OK(context, Reuse(context, 11, 0, &gates));
+    OP_REQUIRES_OK(context, Reuse(context, 12, 1, &candidate));
+    std::vector<Tensor*> out(9);
+    for (int i = 2; i < 7; ++i) {
+      OP_REQUIRES_OK(context, context->allocate_output(i, context->input(i - 1).shape(), &out[i]));
+    }
+    OP_REQUIRES_OK(context, context->allocate_output(7, context->input(6).shape(), &out[7]));
+    OP_REQUIRES_OK(context, context->allocate_output(8, {3}, &out[8]));
+    Tensor grad_threshold;
+    OP_REQUIRES_OK(context, context->allocate_temp(threshold.dtype(), {shape.units}, &grad_threshold));
+
+    const auto data = [](const Tensor& tensor) { return tensor.NumElements() ? tensor.flat<T>().data() : nullptr; };
+    TensorFlowScheduler scheduler(context);
+    Run(context, [&] {
+      const EgruGradientCounters found = EgruBackward<T>(
+          shape, options_, inputs, data(context->input(9)), data(context->input(10)), data(context->input(13)),
+          data(context->input(14)),
+          {gates->flat<T>().data(), candidate->flat<T>().data(), out[2]->flat<T>().data(), out[3]->flat<T>().data(),
+           out[4]->flat<T>().data(), out[5]->flat<T>().data(), out[6]->flat<T>().data(),
+           grad_threshold.flat<T>().data()},
+          &scheduler);
+      auto to = out[7]->flat<T>();
+      if (to.size() == shape.units) {
+        to = grad_threshold.flat<T>();
+      } else {  // one threshold for all units
+        to(0) = T(0);
+        for (int64_t i = 0; i < shape.units; ++i) to(0) += grad_threshold.flat<T>()(i);
+      }
+      auto counters = out[8]->flat<int64_t>();
+      counters(0) = found.backward_entries;
+      counters(1) = found.recurrent_events;
+      counters(2) = found.input_events;
+    });
+  }
+
+ private:
+  static absl::Status Reuse(OpKernelContext* context, int input, int output, Tensor** tensor) {
+    int forwarded = -1;
+    const TensorShape shape = context->input(input).shape();
+    TF_RETURN_IF_ERROR(context->forward_input_or_allocate_output({input}, output, shape, tensor, &forwarded));
+    if (forwarded < 0) (*tensor)->flat<T>() = context->input(input).flat<T>();
+    return absl::OkStatus();
+  }
+
+  EgruOptions options_;
+};
+
+template <typename T>
+class EgruInputGradOp : public OpKernel {
+ public:
+  explicit EgruInputGradOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("reset_after", &options_.reset_after));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &inputs = context->input(0), &kernel = context->input(1);
+    OP_REQUIRES(context, inputs.dims() == 3 && kernel.dims() == 2 && kernel.dim_size(1) % 3 == 0,
+                absl::InvalidArgumentError("`inputs` must have the rank 3 and `kernel` the shape [features, 3 units]."));
+    const EgruShape shape = {inputs.dim_size(0), inputs.dim_size(1), inputs.dim_size(2), kernel.dim_size(1) / 3};
+    OP_REQUIRES(context, kernel.dim_size(0) == shape.features && shape.units > 0 && shape.batch > 0 && shape.time > 0,
+                absl::InvalidArgumentError(absl::StrCat("`kernel` ", kernel.shape().DebugString(), " does not fit `inputs` ",
+                                                        inputs.shape().DebugString(), ".")));
+    OP_REQUIRES_OK(context, Expect(context->input(2), "grad_gates", {SavedGates<T>(shape)}));
+    OP_REQUIRES_OK(context, Expect(context->input(3), "grad_candidate", {SavedCandidate<T>(shape, options_)}));
+    Tensor* out;
+    OP_REQUIRES_OK(context, context->allocate_output(0, inputs.shape(), &out));
+    TensorFlowScheduler scheduler(context);
+    Run(context, [&] {
+      EgruInputGradient<T>(shape, options_, kernel.flat<T>().data(), context->input(2).flat<T>().data(),
+                           context->input(3).flat<T>().data(), out->flat<T>().data(), &scheduler);
+    });
+  }
+
+ private:
+  EgruOptions options_;
+};
+
+#define REGISTER(T)                                                                                                  \
+  REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruSequence").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),      \
+                          EgruSequenceOp<T>);                                                                        \
+  REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruSequenceGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),  \
+                          EgruSequenceGradOp<T>);                                                                    \
+  REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruInputGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
+                          EgruInputGradOp<T>);
+REGISTER(float)
+REGISTER(double)
+#undef REGISTER
+
+}  // namespace
+}  // namespace keras_egru

@@ -1,0 +1,18 @@
+"""Event-based recurrent networks for Keras, whose time falls with their sparsity."""
+
+from keras_egru import constraints, initializers, layers, ops, surrogates
+from keras_egru.layers import EGRU, EGRUCell, ExponentialTrace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EGRU",
+    "EGRUCell",
+    "ExponentialTrace",
+    "__version__",
+    "constraints",
+    "initializers",
+    "layers",
+    "ops",
+    "surrogates",
+]

@@ -1,0 +1,86 @@
+"""Checks of what a layer is given, made before anything is built or computed.
+
+Keras leaves integer inputs as they are and promotes them in the first product, and lets empty batches through: here both
+are errors, each one sentence that names the argument and the layer.
+"""
+
+import os
+
+import keras
+import numpy as np
+from keras import ops
+
+VALIDATE_VARIABLE = "KERAS_EGRU_VALIDATE"
+
+
+def check_sequences(sequences, layer_name: str) -> None:
+    """Raises unless `sequences` is a float tensor without an empty batch or a sequence of length zero.
+
+    Args:
+        sequences: What the layer was called with: a tensor, a Keras tensor or an array. Unknown sizes pass.
+        layer_name: Named in the message.
+
+    Raises:
+        TypeError: `sequences` is not of a floating-point type.
+        ValueError: the batch is empty or the sequences have no step.
+    """
+    check_float(sequences, "sequences", layer_name)
+    shape = tuple(sequences.shape)
+    if len(shape) >= 1 and shape[0] == 0:
+        raise ValueError(f"`sequences` of layer '{layer_name}' holds an empty batch, received the shape {shape}.")
+    if len(shape) >= 2 and shape[1] == 0:
+        raise ValueError(f"`sequences` of layer '{layer_name}' has no time step, received the shape {shape}.")
+
+
+def check_float(tensor, argument: str, layer_name: str) -> None:
+    """Raises a TypeError unless `tensor` is a tensor or an array of a floating-point type."""
+    if not hasattr(tensor, "dtype") or not hasattr(tensor, "shape"):
+        raise TypeError(
+            f"`{argument}` of layer '{layer_name}' must be a tensor or an array, received {type(tensor).__name__}."
+        )
+    dtype = tensor.dtype
+    name = dtype.name if isinstance(dtype, np.dtype) else keras.backend.standardize_dtype(dtype)
+    if not keras.backend.is_float_dtype(name):
+        raise TypeError(f"`{argument}` of layer '{layer_name}' must be of a floating-point type, received {name}.")
+
+
+def validation_is_on(layer_asks: bool) -> bool:
+    """Whether inputs are checked for NaN and Inf: the layer asks, or the environment has `KERAS_EGRU_VALIDATE=1`."""
+    return layer_asks or os.environ.get(VALIDATE_VARIABLE, "") not in ("", "0")
+
+
+def assert_finite(tensor, argument: str, layer_name: str):
+    """`tensor`, once it is known to be free of NaN and Inf.
+
+    Eagerly, and while a JAX function is not being traced, the check is made at once. In a TensorFlow graph it becomes
+    part of the graph and raises `tf.errors.InvalidArgumentError` when the graph runs. A traced JAX function cannot raise:
+    nothing is checked there.
+
+    Raises:
+        ValueError: a value is NaN or Inf.
+    """
+    message = f"`{argument}` of layer '{layer_name}' holds NaN or Inf"
+    if is_symbolic(tensor):
+        if keras.backend.backend() != "tensorflow":
+            return tensor
+        import tensorflow as tf
+
+        return tf.debugging.assert_all_finite(tensor, message)
+    finite = np.asarray(ops.convert_to_numpy(ops.isfinite(tensor)))
+    if not finite.all():
+        raise ValueError(f"{message} in {finite.size - finite.sum()} of {finite.size} entries.")
+    return tensor
+
+
+def is_symbolic(tensor) -> bool:
+    """Whether `tensor` stands for a value that is not known yet: in a TensorFlow graph or a traced JAX function."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.is_symbolic_tensor(tensor)
+    if backend == "jax":
+        import jax
+
+        return isinstance(tensor, jax.core.Tracer)
+    return False

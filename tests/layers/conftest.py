@@ -1,0 +1,61 @@
+"""What the layer tests share: both implementations, and sequences and layers in which units really speak and fall silent."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_egru import EGRU
+from keras_egru.ops import fused_egru
+from keras_egru.surrogates import Triangular
+
+BATCH, TIME, FEATURES, UNITS = 4, 7, 3, 5
+
+
+@pytest.fixture(params=["reference", "fused"])
+def implementation(request):
+    if request.param == "fused":
+        reason = fused_egru.why_not("float32", Triangular(), None)
+        if reason is not None:
+            pytest.skip(f"the fused op is not available: {reason}")
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def fresh_session():
+    keras.utils.set_random_seed(7)
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def sequences():
+    """Float64 `[4, 7, 3]`."""
+    return 2.0 * np.random.default_rng(1).normal(size=(BATCH, TIME, FEATURES))
+
+
+@pytest.fixture
+def mask():
+    """Gaps at the start, in the middle and at the end; one sequence is whole, one has no valid step."""
+    mask = np.ones((BATCH, TIME), "bool")
+    mask[0, :2] = mask[0, 4] = mask[1, 3] = mask[1, 5:] = False
+    mask[3] = False
+    return mask
+
+
+@pytest.fixture
+def initial_state():
+    """`[y, c]`, float64, with some events: y is c where c is above 0.3, else 0."""
+    c = np.random.default_rng(2).uniform(-1.0, 1.0, size=(BATCH, UNITS))
+    return [np.where(c > 0.3, c, 0.0), c]
+
+
+@pytest.fixture
+def make_egru():
+    """A float64 EGRU of 5 units, built, with weights and biases large enough for a lively mix of events and silence."""
+
+    def make(units=UNITS, **options):
+        options = {"dtype": "float64", "bias_initializer": keras.initializers.RandomNormal(stddev=0.5), **options}
+        layer = EGRU(units, **options)
+        layer.build((None, TIME, FEATURES))
+        return layer
+
+    return make

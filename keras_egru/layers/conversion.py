@@ -94,7 +94,9 @@ def to_evnn(egru) -> list[np.ndarray]:
     """
     weights = _egru_weights(egru)
     if len(weights) != 4 or weights[2].ndim != 2:
-        raise ValueError("`egru` must have a bias of the shape [2, 3 units] (reset_after=True) for the authors' layout.")
+        raise ValueError(
+            "`egru` must have a bias of the shape [2, 3 units] (reset_after=True) for the authors' layout."
+        )
     kernel, recurrent_kernel, bias = _with_update_gate_flipped(weights[:-1])
     units = recurrent_kernel.shape[0]
     return [kernel, recurrent_kernel, bias[0], bias[1], np.broadcast_to(weights[-1], (units,)).copy()]
@@ -126,7 +128,9 @@ def _checked_units(kernel, recurrent_kernel, bias=None):
         expected["bias"] = (bias, [(3 * units,), (2, 3 * units)])
     for name, (weight, shapes) in expected.items():
         if weight.shape not in shapes:
-            raise ValueError(f"The {name} must have the shape {' or '.join(map(str, shapes))}, received {weight.shape}.")
+            raise ValueError(
+                f"The {name} must have the shape {' or '.join(map(str, shapes))}, received {weight.shape}."
+            )
     return units
 
 

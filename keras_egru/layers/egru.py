@@ -210,7 +210,7 @@ class EGRU(keras.layers.RNN):
         self.implementation = implementation
         reason = self._why_not_fused()
         if implementation == "fused" and reason is not None:
-            raise RuntimeError(f'implementation="fused" of layer \'{self.name}\' cannot run: {reason}')
+            raise RuntimeError(f"implementation=\"fused\" of layer '{self.name}' cannot run: {reason}")
         if reason is None:
             # A custom op cannot be compiled by XLA.
             self.supports_jit = False

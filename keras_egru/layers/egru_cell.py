@@ -120,7 +120,9 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.threshold_initializer = Beta(0.3) if threshold_initializer is None else initializers.get(threshold_initializer)
+        self.threshold_initializer = (
+            Beta(0.3) if threshold_initializer is None else initializers.get(threshold_initializer)
+        )
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
@@ -156,7 +158,9 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
     def build(self, input_shape):
         features = input_shape[-1]
         if features is None:
-            raise ValueError(f"The last dimension of the inputs of '{self.name}' must be known, received {input_shape}.")
+            raise ValueError(
+                f"The last dimension of the inputs of '{self.name}' must be known, received {input_shape}."
+            )
         # autocast=False: the step wants the variables in their own precision, whatever the compute type.
         self.kernel = self.add_weight(
             shape=(features, 3 * self.units),
@@ -243,7 +247,9 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         for name, state in zip(("y", "c"), states, strict=True):
             check_float(state, f"state {name}", self.name)
             shape = tuple(state.shape)
-            fits = len(shape) == 2 and shape[1] in (None, self.units) and (None in (shape[0], batch) or shape[0] == batch)
+            fits = (
+                len(shape) == 2 and shape[1] in (None, self.units) and (None in (shape[0], batch) or shape[0] == batch)
+            )
             if not fits:
                 raise ValueError(
                     f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), received {shape}."

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_egru.layers.input_checks import check_sequences
@@ -88,7 +89,8 @@ class ExponentialTrace(keras.layers.Layer):
     def _rate(self, dtype):
         """`1 / time_constant`, a scalar tensor."""
         if self.log_time_constant is None:
-            return ops.convert_to_tensor(1.0 / self.time_constant, dtype)
+            # As an array: Keras takes a Python float through float32 on its way to float64.
+            return ops.convert_to_tensor(np.asarray(1.0 / self.time_constant, dtype))
         return ops.exp(-ops.cast(ops.convert_to_tensor(self.log_time_constant), dtype))
 
     def compute_output_shape(self, sequences_shape):

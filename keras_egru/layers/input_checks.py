@@ -40,7 +40,7 @@ def check_float(tensor, argument: str, layer_name: str) -> None:
         )
     dtype = tensor.dtype
     name = dtype.name if isinstance(dtype, np.dtype) else keras.backend.standardize_dtype(dtype)
-    if not keras.backend.is_float_dtype(name):
+    if not name.startswith(("float", "bfloat")):
         raise TypeError(f"`{argument}` of layer '{layer_name}' must be of a floating-point type, received {name}.")
 
 

@@ -1,4 +1,4 @@
-"""Effective multiply-accumulates: the ones an event-driven machine would do, counted from data (EGRU paper, section 3.3).
+"""Effective multiply-accumulates: those that an event-driven machine does, counted from data (EGRU paper, section 3.3).
 
 Per sequence step: nonzero inputs x 3n + events x 3n + read-out, each times the share of live weights in the kernel that
 they meet. The dense count takes every input, unit and weight as live. Elementwise work, O(n) a step, is not counted.

@@ -22,8 +22,8 @@ def measure(model, x, batch_size: int = 256) -> dict[str, Any]:
     Counts are added up over batches and layers before any share is taken; masked steps are left out. Keras's own GRU,
     LSTM and SimpleRNN are counted as the dense layers that they are, so that a model can be set beside its dense twin.
     Layers before the first recurrent one are not counted; Dense layers after it are, as read-out, as often as they are
-    called: a read-out of the last step alone is spread over the steps of its sequence. States of stateful layers are put
-    back afterwards.
+    called: a read-out of the last step alone is spread over the steps of its sequence. States of stateful layers are
+    put back afterwards.
 
     Args:
         model: A Keras model or layer that holds event-based layers (`EGRU`).

@@ -39,7 +39,7 @@ class StateRegularizer:
 class EventRate(StateRegularizer):
     """`weight * (mean H(c - threshold) - target)`: the event rate itself (EGRU preprint, Eq. S53).
 
-    As printed, the penalty is linear: `target` shifts its value alone, every event is pushed down at every rate, and the
+    As printed, the penalty is linear: `target` shifts its value alone, events are pushed down at every rate, and the
     penalty is negative below the target. Use `TargetRate` to hold a rate. The gradient is the surrogate's and reaches
     states and thresholds.
 
@@ -67,8 +67,8 @@ class EventRate(StateRegularizer):
 class InternalState(StateRegularizer):
     """`weight * mean(c - (threshold - margin))`: how far states lie above a margin below the threshold (Eq. S54).
 
-    As printed in the EGRU preprint, the penalty is linear: it pulls every state down, those far below the threshold too,
-    and can be negative. The threshold is detached, so that only the state moves.
+    As printed in the EGRU preprint, the penalty is linear: it pulls every state down, those far below the threshold
+    too, and can be negative. The threshold is detached, so that only the state moves.
 
     Args:
         weight: Float >= 0, the preprint's w_v. Default 0.05.

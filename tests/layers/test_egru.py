@@ -79,7 +79,9 @@ class TestKerasLayerChecks(TestCase):
     ("reset", "reset_after", "go_backwards", "with_mask"),
     list(itertools.product(["threshold", "subtract", "zero"], [True, False], [False, True], [False, True])),
 )
-def test_equals_rnn_over_the_cell(implementation, make_egru, sequences, mask, reset, reset_after, go_backwards, with_mask):
+def test_equals_rnn_over_the_cell(
+    implementation, make_egru, sequences, mask, reset, reset_after, go_backwards, with_mask
+):
     layer = make_egru(
         reset=reset,
         reset_after=reset_after,
@@ -186,12 +188,16 @@ def test_go_backwards_is_the_reversed_sequence_in_processing_order(implementatio
 @pytest.mark.parametrize("merge_mode", ["concat", "sum", None])
 def test_bidirectional(implementation, sequences, mask, merge_mode):
     layer = keras.layers.Bidirectional(
-        EGRU(5, return_sequences=True, dtype="float64", implementation=implementation), merge_mode=merge_mode, dtype="float64"
+        EGRU(5, return_sequences=True, dtype="float64", implementation=implementation),
+        merge_mode=merge_mode,
+        dtype="float64",
     )
     merged = layer(sequences, mask=mask)
     forward = np.asarray(layer.forward_layer(sequences, mask=mask))
     backward = np.asarray(layer.backward_layer(sequences, mask=mask))[:, ::-1]
-    expected = {"concat": np.concatenate([forward, backward], axis=-1), "sum": forward + backward, None: None}[merge_mode]
+    expected = {"concat": np.concatenate([forward, backward], axis=-1), "sum": forward + backward, None: None}[
+        merge_mode
+    ]
     if merge_mode is None:
         assert_allclose(merged[0], forward, **TIGHT)
         assert_allclose(merged[1], backward, **TIGHT)
@@ -312,7 +318,10 @@ def test_mixed_precision_keeps_weights_and_the_recursion_in_float32(implementati
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16", "float64"])
 def test_every_float_policy_gives_its_compute_type(implementation, sequences, dtype):
-    layer = EGRU(5, return_state=True, dtype=dtype, implementation=implementation)
+    # TensorFlow has no QR decomposition, which orthogonal weights are drawn by, in bfloat16.
+    layer = EGRU(
+        5, return_state=True, recurrent_initializer="glorot_uniform", dtype=dtype, implementation=implementation
+    )
     compute_dtype = dtype.removeprefix("mixed_")
     for output in layer(sequences):
         assert keras.backend.standardize_dtype(output.dtype) == compute_dtype

@@ -89,7 +89,11 @@ def test_inputs_that_are_not_float(value):
 
 
 def test_tensors_that_are_not_float():
-    for value in (keras.ops.zeros((2, 4, 3), "int32"), keras.ops.zeros((2, 4, 3), "bool"), keras.Input((4, 3), dtype="int32")):
+    for value in (
+        keras.ops.zeros((2, 4, 3), "int32"),
+        keras.ops.zeros((2, 4, 3), "bool"),
+        keras.Input((4, 3), dtype="int32"),
+    ):
         with pytest.raises(TypeError, match="must be of a floating-point type, received (int32|bool)"):
             EGRU(3)(value)
 
@@ -141,9 +145,13 @@ def test_mask_of_a_wrong_shape():
 
 
 @pytest.mark.parametrize("layer", [EGRU, EGRUCell])
-@pytest.mark.parametrize("initializer", ["zeros", "ones", keras.initializers.Constant(-0.2), keras.initializers.Constant(1.5)])
+@pytest.mark.parametrize(
+    "initializer", ["zeros", "ones", keras.initializers.Constant(-0.2), keras.initializers.Constant(1.5)]
+)
 def test_thresholds_drawn_outside_the_unit_interval(layer, initializer):
-    with pytest.raises(ValueError, match=r"`threshold_initializer` must draw thresholds inside \(0, 1\), received values from"):
+    with pytest.raises(
+        ValueError, match=r"`threshold_initializer` must draw thresholds inside \(0, 1\), received values from"
+    ):
         layer(3, threshold_initializer=initializer).build((2, 4, 3) if layer is EGRU else (2, 3))
 
 

@@ -58,7 +58,9 @@ def test_weights_come_in_the_documented_order_and_shapes():
 
 def test_cell_runs_in_rnn_and_in_stacked_cells():
     x = np.random.default_rng(1).normal(size=(BATCH, 6, FEATURES)).astype("float32")
-    rnn = keras.layers.RNN([EGRUCell(4, dropout=0.2, dropconnect=0.2), EGRUCell(UNITS, output_dropout=0.3)], return_state=True)
+    rnn = keras.layers.RNN(
+        [EGRUCell(4, dropout=0.2, dropconnect=0.2), EGRUCell(UNITS, output_dropout=0.3)], return_state=True
+    )
     output, first, second = rnn(x, training=True)
     assert output.shape == (BATCH, UNITS)
     assert [state.shape for state in first] == [(BATCH, 4)] * 2
@@ -153,7 +155,11 @@ def test_gradient_of_a_step_is_that_of_the_functional_step():
     with tf.GradientTape(persistent=True) as tape:
         by_cell = tf.reduce_sum(cell(x, [y, c])[0] ** 2)
         sequence = ops.egru_sequence(
-            x[:, None], y, c, *(keras.ops.convert_to_tensor(weight) for weight in cell.weights), implementation="reference"
+            x[:, None],
+            y,
+            c,
+            *(keras.ops.convert_to_tensor(weight) for weight in cell.weights),
+            implementation="reference",
         )
         by_op = tf.reduce_sum(sequence.y**2)
     variables = [weight.value for weight in cell.weights]

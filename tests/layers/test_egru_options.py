@@ -27,7 +27,9 @@ def test_masks_act_in_training_only(make_egru, sequences, rate):
     assert not np.array_equal(_in_training(layer, sequences), _in_training(layer, sequences))
 
 
-@pytest.mark.parametrize("rates", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}, {"output_dropout": 0.4}, {"dropconnect": 0.4}])
+@pytest.mark.parametrize(
+    "rates", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}, {"output_dropout": 0.4}, {"dropconnect": 0.4}]
+)
 def test_the_same_seed_draws_the_same_masks_as_rnn_over_the_cell(make_egru, sequences, mask, rates):
     layer = make_egru(return_sequences=True, seed=5, **rates)
     twin = keras.layers.RNN(EGRUCell.from_config(layer.cell.get_config()), return_sequences=True, dtype="float64")
@@ -52,7 +54,9 @@ def test_input_dropout_is_one_mask_a_sequence(implementation, make_egru):
 
 
 def test_output_dropout_silences_units_for_a_sequence_but_not_what_recurs(implementation, make_egru, sequences):
-    layer = make_egru(units=40, output_dropout=0.5, return_sequences=True, return_state=True, implementation=implementation)
+    layer = make_egru(
+        units=40, output_dropout=0.5, return_sequences=True, return_state=True, implementation=implementation
+    )
     plain, *state = layer(sequences)
     dropped, *dropped_state = layer(sequences, training=True)
     plain, dropped = np.asarray(plain), np.asarray(dropped)
@@ -150,11 +154,15 @@ class MeanOfSquares:
 
     def __call__(self, c, threshold, surrogate, mask):
         self.seen = (tuple(c.shape), tuple(threshold.shape), surrogate, None if mask is None else tuple(mask.shape))
-        weight = keras.ops.ones(c.shape[:2], c.dtype) if mask is None else keras.ops.cast(mask, c.dtype)
+        weight = keras.ops.ones_like(c[:, :, 0]) if mask is None else keras.ops.cast(mask, c.dtype)
         return keras.ops.sum(keras.ops.square(c) * weight[:, :, None])
 
     def get_config(self):
         return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
 
 def test_state_regularizer_adds_its_loss_and_is_saved(implementation, make_egru, sequences, mask):

@@ -177,7 +177,7 @@ def test_layers_are_as_before_after_a_measurement(x):
 def test_layers_are_as_before_after_a_measurement_that_failed(x):
     readout = keras.layers.Dense(2)
     model = keras.Sequential([keras.Input((6, 3)), EGRU(4), readout])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="incompatible"):
         measure(model, x[..., :2])
     assert "call" not in vars(readout)
 

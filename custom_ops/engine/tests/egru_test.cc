@@ -1,0 +1,272 @@
+// The whole sequence against a naive loop, its gradients against finite differences, and against itself on more threads.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "../egru.h"
+#include "random_numbers.h"
+#include "thread_scheduler.h"
+
+namespace keras_egru {
+namespace {
+
+// Owns the arrays of one problem.
+template <typename T>
+struct Problem {
+  Problem(const EgruShape& shape, const EgruOptions& options, uint32_t seed, bool masked = false, int zoneout = 0)
+      : shape(shape), options(options) {
+    RandomNumbers random(seed);
+    const int64_t n = shape.units, sequence = shape.batch * shape.time * n;
+    x = random.Sparse<T>(shape.batch * shape.time * shape.features, 0.6);
+    y0 = random.Sparse<T>(shape.batch * n, 0.3);
+    c0 = random.Normal<T>(shape.batch * n, 0.5);
+    kernel = random.Normal<T>(shape.features * 3 * n, 0.6);
+    recurrent_kernel = random.Normal<T>(n * 3 * n, 1.2 / std::sqrt(n));
+    bias = random.Normal<T>((options.reset_after ? 6 : 3) * n, 0.5);
+    threshold = random.Uniform<T>(n, 0.05, 0.5);
+    if (masked) {
+      for (int64_t i = 0; i < shape.batch * shape.time; ++i) mask.push_back(random.Chance(0.7));
+    }
+    if (zoneout == 1) zone = {T(0.3)};
+    if (zoneout == 2) {
+      for (int64_t i = 0; i < sequence; ++i) zone.push_back(random.Chance(0.3) ? T(1) : T(0));
+    }
+    weights_y = random.Normal<T>(sequence);
+    weights_c = random.Normal<T>(sequence);
+    y.resize(sequence);
+    c.resize(sequence);
+    gates.resize(SavedGates<T>(shape));
+    candidate.resize(SavedCandidate<T>(shape, options));
+  }
+
+  EgruInputs<T> Inputs() const {
+    return {x.data(),         y0.data(),   c0.data(),        kernel.data(),
+            recurrent_kernel.data(), bias.data(), threshold.data(), mask.empty() ? nullptr : mask.data(),
+            zone.empty() ? nullptr : zone.data(), zone.size() == 1};
+  }
+
+  EgruCounters Run(Scheduler* scheduler = nullptr, bool save = true) {
+    return EgruForward<T>(shape, options, Inputs(),
+                          {y.data(), c.data(), save ? gates.data() : nullptr,
+                           save && options.reset_after ? candidate.data() : nullptr},
+                          scheduler);
+  }
+
+  double Loss() {
+    Run(nullptr, false);
+    double loss = 0;
+    for (size_t i = 0; i < y.size(); ++i) loss += weights_y[i] * y[i] + weights_c[i] * c[i];
+    return loss;
+  }
+
+  struct Gradients {
+    std::vector<T> x, y0, c0, kernel, recurrent_kernel, bias, threshold;
+    EgruGradientCounters counters;
+  };
+
+  Gradients Differentiate(Scheduler* scheduler = nullptr) {
+    Run(scheduler);
+    Gradients g;
+    g.x.resize(x.size());
+    g.y0.resize(y0.size());
+    g.c0.resize(c0.size());
+    g.kernel.resize(kernel.size());
+    g.recurrent_kernel.resize(recurrent_kernel.size());
+    g.bias.resize(bias.size());
+    g.threshold.resize(threshold.size());
+    g.counters = EgruBackward<T>(shape, options, Inputs(), y.data(), c.data(), weights_y.data(), weights_c.data(),
+                                 {gates.data(), candidate.data(), g.y0.data(), g.c0.data(), g.kernel.data(),
+                                  g.recurrent_kernel.data(), g.bias.data(), g.threshold.data()},
+                                 scheduler);
+    EgruInputGradient<T>(shape, options, kernel.data(), gates.data(), candidate.data(), g.x.data(), scheduler);
+    return g;
+  }
+
+  EgruShape shape;
+  EgruOptions options;
+  std::vector<T> x, y0, c0, kernel, recurrent_kernel, bias, threshold, zone, weights_y, weights_c;
+  std::vector<uint8_t> mask;
+  std::vector<T> y, c, gates, candidate;
+};
+
+// The equations, one number at a time.
+void NaiveForward(const Problem<double>& p, std::vector<double>* y_out, std::vector<double>* c_out) {
+  const int64_t n = p.shape.units, features = p.shape.features;
+  const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  for (int64_t b = 0; b < p.shape.batch; ++b) {
+    std::vector<double> y(p.y0.begin() + b * n, p.y0.begin() + (b + 1) * n);
+    std::vector<double> c(p.c0.begin() + b * n, p.c0.begin() + (b + 1) * n);
+    for (int64_t t = 0; t < p.shape.time; ++t) {
+      const int64_t row = b * p.shape.time + t;
+      if (p.mask.empty() || p.mask[row]) {
+        std::vector<double> a(3 * n), h(3 * n), r(n), next_c(n);
+        for (int64_t j = 0; j < 3 * n; ++j) {
+          a[j] = p.bias[j];
+          h[j] = p.options.reset_after ? p.bias[3 * n + j] : 0;
+          for (int64_t i = 0; i < features; ++i) a[j] += p.x[row * features + i] * p.kernel[i * 3 * n + j];
+          for (int64_t i = 0; i < n; ++i) h[j] += y[i] * p.recurrent_kernel[i * 3 * n + j];
+        }
+        for (int64_t i = 0; i < n; ++i) r[i] = sigmoid(a[n + i] + h[n + i]);
+        for (int64_t i = 0; i < n; ++i) {
+          const double u = sigmoid(a[i] + h[i]);
+          double recurrent = 0;
+          if (p.options.reset_after) {
+            recurrent = r[i] * h[2 * n + i];
+          } else {
+            for (int64_t j = 0; j < n; ++j) recurrent += r[j] * y[j] * p.recurrent_kernel[j * 3 * n + 2 * n + i];
+          }
+          const double z = std::tanh(a[2 * n + i] + recurrent), theta = p.threshold[i];
+          double value = 0;
+          switch (p.options.reset) {
+            case Reset::kThreshold: value = u * z + (1 - u) * c[i] - (c[i] > theta ? theta : 0); break;
+            case Reset::kSubtract: value = u * z + (1 - u) * c[i] - y[i]; break;
+            case Reset::kZero: value = u * z + (1 - u) * (c[i] - y[i]); break;
+          }
+          if (!p.zone.empty()) {
+            const double kept = p.zone.size() == 1 ? p.zone[0] : p.zone[row * n + i];
+            value = kept * c[i] + (1 - kept) * value;
+          }
+          next_c[i] = value;
+        }
+        c = next_c;
+        for (int64_t i = 0; i < n; ++i) y[i] = c[i] > p.threshold[i] ? c[i] : 0;
+      }
+      std::copy(y.begin(), y.end(), y_out->begin() + row * n);
+      std::copy(c.begin(), c.end(), c_out->begin() + row * n);
+    }
+  }
+}
+
+const EgruShape kShapes[] = {{1, 1, 1, 1}, {3, 5, 2, 4}, {1, 4, 3, 64}, {2, 3, 40, 65}, {70, 3, 5, 50}};
+const Reset kResets[] = {Reset::kThreshold, Reset::kSubtract, Reset::kZero};
+const char* const kInstructionSets[] = {"scalar", "avx2", "avx512"};
+
+template <typename Check>
+void ForAllOptions(const Check& check) {
+  for (const char* isa : kInstructionSets) {
+    setenv("KERAS_EGRU_ISA", isa, 1);
+    for (const EgruShape& shape : kShapes) {
+      for (Reset reset : kResets) {
+        for (bool reset_after : {true, false}) {
+          for (int extra = 0; extra < 4; ++extra) {
+            CAPTURE(isa);
+            CAPTURE(shape.units);
+            CAPTURE(reset_after);
+            CAPTURE(extra);
+            EgruOptions options;
+            options.reset = reset;
+            options.reset_after = reset_after;
+            options.surrogate_width = 0.4;
+            check(shape, options, extra % 2 == 1, extra == 0 ? 0 : extra - 1);
+          }
+        }
+      }
+    }
+  }
+  unsetenv("KERAS_EGRU_ISA");
+}
+
+TEST_CASE("forward equals the naive loop, with and without saving, and its counters count") {
+  ForAllOptions([](const EgruShape& shape, const EgruOptions& options, bool masked, int zoneout) {
+    Problem<double> p(shape, options, 7, masked, zoneout);
+    std::vector<double> y(p.y.size()), c(p.c.size());
+    NaiveForward(p, &y, &c);
+    for (bool save : {true, false}) {
+      const EgruCounters counters = p.Run(nullptr, save);
+      int64_t events = 0, steps = 0;
+      for (size_t i = 0; i < y.size(); ++i) {
+        REQUIRE(std::abs(p.y[i] - y[i]) < 1e-12);
+        REQUIRE(std::abs(p.c[i] - c[i]) < 1e-12);
+        const size_t row = i / shape.units;
+        if (p.mask.empty() || p.mask[row]) {
+          events += y[i] != 0;
+          steps += i % shape.units == 0;
+        }
+      }
+      REQUIRE(counters.events == events);
+      REQUIRE(counters.steps == steps);
+    }
+  });
+}
+
+TEST_CASE("gradients equal finite differences where no state is near its threshold") {
+  for (Reset reset : kResets) {
+    for (bool reset_after : {true, false}) {
+      EgruOptions options;
+      options.reset = reset;
+      options.reset_after = reset_after;
+      options.surrogate_width = 1e-7;  // so narrow that it is zero at every state here
+      Problem<double> p({2, 4, 3, 6}, options, 11, true, 1);
+      const auto gradients = p.Differentiate();
+      const auto check = [&](std::vector<double>& values, const std::vector<double>& gradient) {
+        for (size_t i = 0; i < values.size(); ++i) {
+          const double before = values[i], step = 1e-6;
+          values[i] = before + step;
+          const double above = p.Loss();
+          values[i] = before - step;
+          const double below = p.Loss();
+          values[i] = before;
+          REQUIRE(gradient[i] == doctest::Approx((above - below) / (2 * step)).epsilon(1e-6));
+        }
+      };
+      check(p.kernel, gradients.kernel);
+      check(p.recurrent_kernel, gradients.recurrent_kernel);
+      check(p.bias, gradients.bias);
+      check(p.threshold, gradients.threshold);
+      check(p.c0, gradients.c0);
+      check(p.y0, gradients.y0);
+      check(p.x, gradients.x);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double) {
+  for (bool reset_after : {true, false}) {
+    EgruOptions options;
+    options.reset_after = reset_after;
+    Problem<T> p({70, 4, 30, 150}, options, 5, true, 2);
+    const auto alone = p.Differentiate();
+    const std::vector<T> y = p.y;
+    for (int threads : {2, 3, 7}) {
+      ThreadScheduler scheduler(threads);
+      const auto together = p.Differentiate(&scheduler);
+      CHECK(p.y == y);
+      CHECK(together.recurrent_kernel == alone.recurrent_kernel);
+      CHECK(together.kernel == alone.kernel);
+      CHECK(together.bias == alone.bias);
+      CHECK(together.threshold == alone.threshold);
+      CHECK(together.y0 == alone.y0);
+      CHECK(together.x == alone.x);
+      CHECK(together.counters.backward_entries == alone.counters.backward_entries);
+    }
+  }
+}
+
+TEST_CASE("every option runs backward on every instruction set and counts what it needed") {
+  ForAllOptions([](const EgruShape& shape, const EgruOptions& options, bool masked, int zoneout) {
+    Problem<float> p(shape, options, 9, masked, zoneout);
+    const auto gradients = p.Differentiate();
+    for (float value : gradients.recurrent_kernel) REQUIRE(std::isfinite(value));
+    if (masked) return;
+    int64_t needed = shape.batch * shape.units, events = 0;  // the initial y is needed everywhere
+    for (int64_t b = 0; b < shape.batch; ++b) {
+      for (int64_t i = 0; i < shape.units; ++i) {
+        events += p.y0[b * shape.units + i] != 0;
+        for (int64_t t = 0; t + 1 < shape.time; ++t) {
+          const float c = p.c[(b * shape.time + t) * shape.units + i], v = c - p.threshold[i];
+          const float slope = 0.7f * std::fmax(0.0f, 1 - std::fabs(v) * static_cast<float>(1 / 0.4));
+          needed += (v > 0) + c * slope != 0;
+          events += v > 0;
+        }
+      }
+    }
+    REQUIRE(gradients.counters.backward_entries == needed);
+    REQUIRE(gradients.counters.recurrent_events == events);
+  });
+}
+
+}  // namespace
+}  // namespace keras_egru

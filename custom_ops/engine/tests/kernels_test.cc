@@ -1,0 +1,152 @@
+// Every kernel of every instruction set that this processor has, against naive loops over awkward sizes.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "../kernels.h"
+#include "random_numbers.h"
+
+namespace keras_egru {
+namespace {
+
+template <typename T>
+std::vector<const Kernels<T>*> AvailableKernels() {
+  std::vector<const Kernels<T>*> all = {ScalarKernels<T>()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && Avx2Kernels<T>()) all.push_back(Avx2Kernels<T>());
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && Avx512Kernels<T>()) {
+    all.push_back(Avx512Kernels<T>());
+  }
+#endif
+  return all;
+}
+
+template <typename T>
+double Tolerance() {
+  return 200 * std::numeric_limits<T>::epsilon();  // sums of at most some hundred products of size one
+}
+
+// A matrix of `rows` rows of `gates` blocks, with room between the blocks.
+template <typename T>
+TileRows<T> RowsOf(T* data, int gates, int64_t block) {
+  TileRows<T> rows;
+  for (int g = 0; g < gates; ++g) {
+    rows.base[g] = data + g * block;
+    rows.stride[g] = gates * block;
+  }
+  return rows;
+}
+
+TEST_CASE_TEMPLATE("accumulate equals the naive sum", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    for (int gates = 1; gates <= kGates; ++gates) {
+      for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
+        for (double density : {0.0, 0.2, 1.0}) {
+          CAPTURE(kernels->name);
+          CAPTURE(gates);
+          CAPTURE(vectors);
+          RandomNumbers random(gates * 10 + vectors);
+          const int64_t outputs = 5, inputs = 19, width = vectors * kernels->lanes, block = width + 3;
+          const auto x = random.Sparse<T>(outputs * inputs, density);
+          const auto weights = random.Normal<T>(inputs * gates * block);
+          auto result = random.Normal<T>(outputs * gates * block);
+          auto expected = result;
+          std::vector<int32_t> index(outputs * inputs), count(outputs);
+          std::vector<T> value(outputs * inputs);
+          for (int64_t o = 0; o < outputs; ++o) {
+            for (int64_t i = 0; i < inputs; ++i) {
+              if (x[o * inputs + i] == T(0)) continue;
+              index[o * inputs + count[o]] = static_cast<int32_t>(i);
+              value[o * inputs + count[o]++] = x[o * inputs + i];
+              for (int g = 0; g < gates; ++g) {
+                for (int64_t j = 0; j < width; ++j) {
+                  expected[(o * gates + g) * block + j] += x[o * inputs + i] * weights[(i * gates + g) * block + j];
+                }
+              }
+            }
+          }
+          kernels->accumulate[gates - 1][vectors - 1]({outputs,
+                                                       {index.data(), value.data(), count.data(), nullptr, inputs},
+                                                       RowsOf<T>(result.data(), gates, block),
+                                                       RowsOf<const T>(weights.data(), gates, block)});
+          for (size_t i = 0; i < result.size(); ++i) {
+            REQUIRE(result[i] == doctest::Approx(expected[i]).epsilon(Tolerance<T>()));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("dots equals the naive dot products at the listed entries", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    for (int gates = 1; gates <= kGates; ++gates) {
+      for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
+        for (double density : {0.0, 0.5, 1.0}) {
+          CAPTURE(kernels->name);
+          RandomNumbers random(gates * 10 + vectors);
+          const int64_t outputs = 4, rows = kernels->segment, width = vectors * kernels->lanes, block = width + 1;
+          const auto left = random.Normal<T>(outputs * gates * block);
+          const auto weights = random.Normal<T>(rows * gates * block);
+          std::vector<int32_t> index(outputs * rows), count(outputs);
+          for (int64_t o = 0; o < outputs; ++o) {
+            for (int64_t i = 0; i < rows; ++i) {
+              if (random.Chance(density)) index[o * rows + count[o]++] = static_cast<int32_t>(i);
+            }
+          }
+          std::vector<T> result(outputs * rows, T(1));
+          kernels->dots[gates - 1][vectors - 1]({outputs,
+                                                 {index.data(), nullptr, count.data(), nullptr, rows},
+                                                 RowsOf<const T>(left.data(), gates, block),
+                                                 RowsOf<const T>(weights.data(), gates, block),
+                                                 result.data()});
+          for (int64_t o = 0; o < outputs; ++o) {
+            for (int32_t p = 0; p < count[o]; ++p) {
+              double expected = 1;
+              for (int g = 0; g < gates; ++g) {
+                for (int64_t j = 0; j < width; ++j) {
+                  expected += static_cast<double>(left[(o * gates + g) * block + j]) *
+                              weights[(index[o * rows + p] * gates + g) * block + j];
+                }
+              }
+              REQUIRE(std::abs(result[o * rows + p] - expected) < Tolerance<T>() * 10);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("sigmoid is within four units in the last place, and total", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    CAPTURE(kernels->name);
+    std::vector<T> x;
+    for (double value = -80; value <= 80; value += 0.0371) x.push_back(static_cast<T>(value));
+    for (T value : {T(0), T(-0.0), T(1e-30), T(1000), T(-1000), std::numeric_limits<T>::infinity(),
+                    -std::numeric_limits<T>::infinity(), std::numeric_limits<T>::quiet_NaN()}) {
+      x.push_back(value);
+    }
+    while (x.size() % kernels->lanes) x.push_back(0);
+    auto result = x;
+    kernels->sigmoid(result.data(), static_cast<int64_t>(result.size()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {
+        CHECK(std::isnan(result[i]));
+        continue;
+      }
+      const double expected = 1 / (1 + std::exp(-static_cast<double>(x[i])));
+      CAPTURE(x[i]);
+      if (std::abs(x[i]) > 80) {
+        CHECK(std::abs(result[i] - expected) < 1e-30);
+      } else {
+        CHECK(std::abs(result[i] - expected) <= 4 * std::numeric_limits<T>::epsilon() * expected);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace keras_egru

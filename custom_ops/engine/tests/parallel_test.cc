@@ -1,0 +1,62 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <vector>
+
+#include "../parallel.h"
+#include "thread_scheduler.h"
+
+namespace keras_egru {
+namespace {
+
+TEST_CASE("every task of every phase runs once, and phases do not overlap") {
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadScheduler scheduler(threads);
+    std::vector<std::atomic<int>> runs(100);
+    std::atomic<int> wrong{0}, current{0};
+    {
+      Team team(&scheduler, threads);
+      CHECK(team.members() == threads);
+      for (int phase = 0; phase < 500; ++phase) {
+        const int tasks = phase % 100 + 1;
+        current = phase;
+        team.Run(tasks, [&](int64_t task, int member) {
+          if (current != phase || member < 0 || member >= threads) ++wrong;
+          ++runs[task];
+        });
+      }
+    }
+    CHECK(wrong == 0);
+    for (int task = 0; task < 100; ++task) CHECK(runs[task] == 5 * (100 - task));
+  }
+}
+
+TEST_CASE("work is done when no helper ever comes") {
+  class Deaf : public Scheduler {
+    int threads() const override { return 4; }
+    void Schedule(std::function<void()>) override {}
+  } scheduler;
+  Team team(&scheduler, 4);
+  int64_t sum = 0;
+  team.Run(10, [&](int64_t task, int) { sum += task; });
+  team.Run(0, [&](int64_t, int) { sum = -1; });
+  CHECK(sum == 45);
+}
+
+TEST_CASE("helpers that come late find a closed team and leave") {
+  class Late : public Scheduler {
+   public:
+    int threads() const override { return 3; }
+    void Schedule(std::function<void()> work) override { later.push_back(work); }
+    std::vector<std::function<void()>> later;
+  } scheduler;
+  {
+    Team team(&scheduler, 3);
+    team.Run(5, [](int64_t, int) {});
+  }
+  CHECK(scheduler.later.size() == 2);
+  for (auto& work : scheduler.later) work();
+}
+
+}  // namespace
+}  // namespace keras_egru

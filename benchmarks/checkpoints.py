@@ -60,5 +60,7 @@ def load(folder):
             for key in sorted(name for name in file.files if "/" in name):
                 arrays.setdefault(key.split("/")[0], []).append(file[key])
     except Exception as error:  # a damaged zip raises many types
-        raise ConfigError(f"{path} is not a readable checkpoint ({type(error).__name__}): remove it to start anew.") from None
+        raise ConfigError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): remove it to start anew."
+        ) from None
     return state, arrays

@@ -60,15 +60,21 @@ def list_(as_json: AsJson = False):
 @app.command(epilog=EXIT_CODES)
 def run(
     task: Annotated[str, typer.Argument(help="spiral, smnist or psmnist; `list` shows them.")],
-    preset: Annotated[Preset, typer.Option(help="smoke: seconds; cpu: minutes on two cores; paper: as published.")] = "cpu",
+    preset: Annotated[
+        Preset, typer.Option(help="smoke: seconds; cpu: minutes on two cores; paper: as published.")
+    ] = "cpu",
     model: Annotated[Model, typer.Option(help="The recurrent layer.")] = "egru",
     data_dir: Annotated[
         str | None, typer.Option(envvar="KERAS_EGRU_DATA", help="Folder of the data, or one with a tfds folder in it.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run. Default runs/TASK-PRESET-MODEL-SEED.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Overrides the preset; repeatable.")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Overrides the preset; repeatable.")
+    ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Initial weights, order of the data, dropout.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder to the same figures.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder to the same figures.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ):
     """Trains a model on a task and writes checkpoint, model and record into the run's folder."""
@@ -91,9 +97,8 @@ def _train(task, preset, model, config, seed, data_dir, out, resume):
 
     progress = ProgressBar()
     folder = out or Path("runs") / f"{task}-{preset}-{model}-{seed}"
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     try:
-        return execute(Run(task, preset, model, config, seed, data_dir, folder, command, resume, progress))
+        return execute(Run(task, preset, model, config, seed, data_dir, folder, _command(), resume, progress))
     except KeyboardInterrupt:
         progress.console.print(f"Interrupted; --resume with --out {folder} continues after the last whole epoch.")
         raise typer.Exit(130) from None
@@ -101,9 +106,21 @@ def _train(task, preset, model, config, seed, data_dir, out, resume):
         progress.close()
 
 
+def _command():
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+
+
 def _summarise(record):
-    table = Table(title=f"{record['task']} ({record['preset']}), {record['model']}, seed {record['seed']}", show_header=False)
-    for name in ("test_accuracy", "validation_accuracy", "activity_sparsity", "backward_sparsity", "surrogate_sparsity"):
+    table = Table(
+        title=f"{record['task']} ({record['preset']}), {record['model']}, seed {record['seed']}", show_header=False
+    )
+    for name in (
+        "test_accuracy",
+        "validation_accuracy",
+        "activity_sparsity",
+        "backward_sparsity",
+        "surrogate_sparsity",
+    ):
         if record[name] is not None:
             table.add_row(name.replace("_", " "), f"{record[name]:.2%}")
     for name in ("effective_macs", "dense_macs", "parameters", "seconds"):
@@ -127,11 +144,97 @@ def report(
         if as_json:
             return print(json.dumps({**gathered, "written": [str(path) for path in written]}, indent=2))
         shown = [(column, header) for column, header in reporting.COLUMNS if header]
-        table = Table(*(header for _, header in shown), box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+        for column, header in shown:
+            table.add_column(header, no_wrap=column != "run", overflow="fold")
         for cells in reporting.rows(gathered):
             table.add_row(*(cells[column] for column, _ in shown))
         console = Console(highlight=False)
         console.print(table)
+        if any(not run["complete"] for run in gathered["runs"]):
+            console.print(reporting.FOOTNOTE)
         for gap in gathered["gaps"]:
             console.print(reporting.describe_gap(gap))
         console.print("Written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+
+
+Mode = StrEnum("Mode", ("inference", "training", "both"))
+
+
+@app.command(epilog=EXIT_CODES)
+def speed(
+    units: Annotated[int, typer.Option(min=1)] = 1024,
+    batch: Annotated[int, typer.Option(min=1)] = 64,
+    steps: Annotated[int, typer.Option(min=1)] = 50,
+    features: Annotated[int, typer.Option(min=1)] = 64,
+    activity_sparsity: Annotated[
+        str, typer.Option(metavar="SHARES", help="Shares in [0, 1), separated by spaces or commas.")
+    ] = "0 0.5 0.8 0.9",
+    backward_sparsity: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Through the surrogate's width; default: its default width.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
+    mode: Annotated[Mode, typer.Option(help="Forward, or forward and backward.")] = "both",
+    reference: Annotated[bool, typer.Option("--reference", help="Measure our dense reference too (slow).")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of every library. Default: their own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON record.")] = None,
+    as_json: AsJson = False,
+):
+    """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved."""
+    with stops_clearly():
+        shares = _shares(activity_sparsity)
+        from benchmarks import speed as timing
+        from benchmarks.checkpoints import write_atomically
+        from benchmarks.records import to_json
+
+        modes = timing.MODES if mode == "both" else (str(mode),)
+        cases = [
+            timing.Case(units, batch, steps, features, name, share, backward_sparsity)
+            for name in modes
+            for share in shares
+        ]
+        notes = Console(stderr=True, highlight=False)
+        record = {
+            "command": _command(),
+            **timing.compare(cases, repeats, reference, threads, lambda text: notes.print(text, soft_wrap=True)),
+        }
+        if out is not None:
+            write_atomically(out, to_json(record))
+        if as_json:
+            return print(json.dumps(record, indent=2))
+        _show_times(record, timing)
+
+
+def _shares(text):
+    try:
+        shares = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.") from None
+    if not shares or not all(0.0 <= share < 1.0 for share in shares):
+        raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.")
+    return shares
+
+
+def _show_times(record, timing):
+    names = list(record["cases"][0]["milliseconds"])
+    table = Table(
+        box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title="Milliseconds, median; gain over the fastest peer"
+    )
+    for header in (
+        "mode",
+        "silent",
+        "backw.",
+        *(name.removesuffix("_gru").replace("_", " ") for name in names),
+        "gain",
+    ):
+        table.add_column(header, no_wrap=True)
+    for case in record["cases"]:
+        faster = timing.ratio(case)
+        table.add_row(
+            case["mode"],
+            f"{case['activity_sparsity']:.1%}",
+            f"{case['backward_sparsity']:.1%}",
+            *("-" if case["milliseconds"][name] is None else f"{case['milliseconds'][name]:.2f}" for name in names),
+            "-" if faster is None else f"{faster:.2f}x",
+        )
+    Console().print(table)

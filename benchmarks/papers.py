@@ -16,7 +16,7 @@ class Published(NamedTuple):
     source: str
 
 
-EGRU_PAPER = "EGRU paper (2023), Table 2"
+EGRU_PAPER = "EGRU paper"  # Subramoney et al. 2023, Table 2
 
 PUBLISHED = (
     Published("smnist", "coRNN", 256, 0.994, None, None, 262e3, EGRU_PAPER),
@@ -24,5 +24,4 @@ PUBLISHED = (
     Published("smnist", "EGRU", 590, 0.983, 0.721, 0.274, 226e3, EGRU_PAPER),
     Published("psmnist", "coRNN", 256, 0.973, None, None, 262e3, EGRU_PAPER),
     Published("psmnist", "EGRU", 590, 0.951, 0.820, 0.084, 195e3, EGRU_PAPER),
-    Published("spiral", "EGRU", 16, None, None, None, None, "RTRL paper (2023), Fig. 3: curves only"),
 )

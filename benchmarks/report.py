@@ -9,20 +9,24 @@ from benchmarks.papers import PUBLISHED
 
 # Column of the Markdown table and its header on the terminal; the terminal leaves out columns without a header.
 COLUMNS = (
+    ("run", "run"),
     ("task", "task"),
+    ("preset", "preset"),
     ("model", "model"),
     ("units", "units"),
     ("parameters", None),
     ("test accuracy", "test"),
     ("validation accuracy", None),
-    ("activity sparsity", "activity"),
-    ("backward sparsity", "backward"),
-    ("surrogate sparsity", "surrogate"),
+    ("activity sparsity", "silent"),
+    ("backward sparsity", "backw."),
+    ("surrogate sparsity", "surr."),
     ("effective MACs", "MACs"),
     ("dense MACs", None),
-    ("minutes", "min"),
-    ("run", "run"),
+    ("minutes", None),
 )
+
+
+FOOTNOTE = "* trained or tested on part of the data"
 
 
 def gather(folder) -> dict:
@@ -70,14 +74,14 @@ def rows(gathered) -> list:
     """The table's cells, a dictionary from column to string a row: task by task, our runs first, then the papers'."""
     ours = [_cells(run) for run in gathered["runs"]]
     theirs = [_cells(row) for row in gathered["published"]]
-    return sorted(ours + theirs, key=lambda cells: cells["task"].split()[0])
+    return sorted(ours + theirs, key=lambda cells: cells["task"])
 
 
 def _cells(row):
     published = "source" in row
-    part = "" if published or row["complete"] else ", part of the data"
     return {
-        "task": row["task"] if published else f"{row['task']} ({row['preset']}{part})",
+        "task": row["task"],
+        "preset": "-" if published else row["preset"] + ("" if row["complete"] else "*"),
         "model": row["model"],
         "units": _number(row["units"]),
         "parameters": _number(row.get("parameters")),
@@ -105,6 +109,7 @@ def to_markdown(gathered, images=()) -> str:
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(cells[column] for column, _ in COLUMNS) + " |" for cells in rows(gathered)),
         "",
+        *([FOOTNOTE, ""] if any(not run["complete"] for run in gathered["runs"]) else []),
     ]
     for gap in gathered["gaps"]:
         lines.append(f"- {describe_gap(gap)}")
@@ -120,7 +125,9 @@ def describe_gap(gap) -> str:
 
 
 def _row(path, record):
-    kept = {name: record.get(name) for name in records.FIELDS if name not in ("config", "epochs", "versions", "machine")}
+    kept = {
+        name: record.get(name) for name in records.FIELDS if name not in ("config", "epochs", "versions", "machine")
+    }
     return {
         **kept,
         "units": record["config"].get("units"),
@@ -152,8 +159,14 @@ def _label(path, record):
 
 
 def _share(value):
-    return "-" if value is None else f"{100 * value:.1f} %"
+    return "-" if value is None else f"{100 * value:.1f}%"
 
 
 def _number(value):
-    return "-" if value is None else f"{value:,.0f}"
+    """Three significant digits: 866, 49.5k, 1.05M."""
+    if value is None:
+        return "-"
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0f}"

@@ -148,13 +148,16 @@ def _starting_point(run):
     keys = before["config"].keys() | now["config"].keys()
     changed += sorted(key for key in keys if before["config"].get(key) != now["config"].get(key))
     if changed:
-        raise ConfigError(f"--resume continues the run in {run.out} as it began, but these differ: {', '.join(changed)}.")
+        raise ConfigError(
+            f"--resume continues the run in {run.out} as it began, but these differ: {', '.join(changed)}."
+        )
     return checkpoint
 
 
 def _evaluate(run, network, dataset, journal):
     loss, accuracy = network.evaluate(*dataset.test, batch_size=run.config.evaluation_batch_size, verbose=0)
-    measured = sparsity(network, dataset.test.x, run)
+    from keras_egru.sparsity import parameter_sparsity
+
     return records.compose(
         run,
         dataset,
@@ -164,7 +167,8 @@ def _evaluate(run, network, dataset, journal):
         test_accuracy=float(accuracy),
         test_loss=float(loss),
         parameters=int(network.count_params()),
-        **measured,
+        parameter_sparsity=parameter_sparsity(network)["overall"],
+        **sparsity(network, dataset.test.x, run),
     )
 
 

@@ -19,8 +19,9 @@ class ColumnLists {
  public:
   static constexpr int64_t kChunk = 64;  // rows
 
-  ColumnLists(int64_t rows, int64_t columns)
-      : rows_(rows),
+  ColumnLists(const Kernels<T>& kernels, int64_t rows, int64_t columns)
+      : kernels_(kernels),
+        rows_(rows),
         columns_(columns),
         chunks_(CeilDivide(rows, kChunk)),
         count_(chunks_ * columns),
@@ -30,6 +31,10 @@ class ColumnLists {
   // the lists. `extra_values`: room for a second value an entry, filled by the caller through ForEachEntry.
   template <typename RowData, typename IndexOf>
   void Build(Team& team, bool extra_values, const RowData& row_data, const IndexOf& index_of) {
+    // The nonzero entries of one row, for each member of the team.
+    const int64_t room = columns_ + kernels_.lanes;
+    Buffer<int32_t> row_index(team.members() * room);
+    Buffer<T> row_value(team.members() * room);
     count_.Zero();
     team.Run(chunks_, [&](int64_t chunk, int) {
       int32_t* count = count_.get() + chunk * columns_;
@@ -46,17 +51,19 @@ class ColumnLists {
     index_.Resize(total);
     value_.Resize(total);
     if (extra_values) extra_.Resize(total);
-    team.Run(chunks_, [&](int64_t chunk, int) {
+    team.Run(chunks_, [&](int64_t chunk, int member) {
+      int32_t* column = row_index.get() + member * room;
+      T* number = row_value.get() + member * room;
       int32_t* count = count_.get() + chunk * columns_;
       const int64_t* begin = begin_.get() + chunk * columns_;
       std::fill(count, count + columns_, 0);
       ForRows(chunk, row_data, [&](int64_t row, const T* data) {
         const int32_t index = static_cast<int32_t>(index_of(row));
-        for (int64_t i = 0; i < columns_; ++i) {
-          if (data[i] == T(0)) continue;
-          const int64_t entry = begin[i] + count[i]++;
+        const int64_t found = kernels_.list_nonzero(data, columns_, column, number);
+        for (int64_t e = 0; e < found; ++e) {
+          const int64_t entry = begin[column[e]] + count[column[e]]++;
           index_[entry] = index;
-          value_[entry] = data[i];
+          value_[entry] = number[e];
         }
       });
     });
@@ -90,6 +97,7 @@ class ColumnLists {
     }
   }
 
+  const Kernels<T>& kernels_;
   int64_t rows_, columns_, chunks_, entries_ = 0;
   Buffer<int32_t> count_;
   Buffer<int64_t> begin_;

@@ -58,8 +58,8 @@ class Backward {
         carry_y_(tiles_.count * shape.batch * tiles_.width),
         carry_c_(tiles_.count * shape.batch * tiles_.width),
         partial_(tiles_.count * blocks_ * kPartials * tiles_.width),
-        events_(shape.time * shape.batch, shape.units),
-        input_events_(shape.time * shape.batch, shape.features),
+        events_(kernels_, shape.time * shape.batch, shape.units),
+        input_events_(kernels_, shape.time * shape.batch, shape.features),
         team_(scheduler, TeamSize(scheduler, shape)) {
     std::fill(threshold_.get(), threshold_.get() + threshold_.size(), T(1));
     std::copy(in.threshold, in.threshold + shape.units, threshold_.get());
@@ -176,19 +176,15 @@ class Backward {
       const int64_t columns = std::clamp<int64_t>(shape_.units - first, 0, tiles_.segment);
       for (int64_t b = b0; b < b1; ++b) {
         int32_t* index = scratch.index.get() + (s * kBatchBlock + b - b0) * tiles_.segment;
-        int32_t found = 0;
+        int64_t found = 0;
         if (Valid(t + 1, b)) {
-          const T* c = C(t, b) + first;
-          // Before the first valid step y is the initial state, which does not come from c.
-          const bool all = t < first_valid_[b];
-          for (int64_t i = 0; i < columns; ++i) {
-            const T v = c[i] - threshold_[first + i];
-            const T slope = height * std::max(T(0), T(1) - (v < 0 ? -v : v) * inverse_width);
-            index[found] = static_cast<int32_t>(i);
-            found += all || (v > 0 ? T(1) : T(0)) + c[i] * slope != T(0);
+          if (t < first_valid_[b]) {  // y is the initial state, which does not come from c
+            for (; found < columns; ++found) index[found] = static_cast<int32_t>(found);
+          } else {
+            found = kernels_.list_passing(C(t, b) + first, threshold_.get() + first, columns, height, inverse_width, index);
           }
         }
-        scratch.count[s * kBatchBlock + b - b0] = found;
+        scratch.count[s * kBatchBlock + b - b0] = static_cast<int32_t>(found);
       }
     }
     std::fill_n(scratch.result.get(), kBatchBlock * tiles_.width, T{});
@@ -343,7 +339,7 @@ class Backward {
       output.base[g] = weights + (first_gate + g) * tiles_.width;
       output.stride[g] = kGates * tiles_.width;
     }
-    kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1]({rows, lists, output, source});
+    kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1]({rows, lists, output, output, source});
   }
 
   const EgruShape shape_;

@@ -36,12 +36,14 @@ class Forward {
                 SegmentedLists<T>(tiles_.segments, shape.batch, tiles_.segment)},
         gated_(options.reset_after ? 0 : tiles_.segments * shape.batch * tiles_.segment),
         threshold_(tiles_.count * tiles_.width),
+        bias_((kGates + 1) * tiles_.count * tiles_.width),
         scratch_gates_(out.gates ? 0 : steps_at_once_ * RowsPerStep() * kGates * tiles_.width),
         scratch_candidate_(out.candidate || !options.reset_after ? 0
                                                                  : steps_at_once_ * RowsPerStep() * tiles_.width),
         team_(scheduler, TeamSize(scheduler, shape)) {
     std::fill(threshold_.get(), threshold_.get() + threshold_.size(), T(1));
     std::copy(in.threshold, in.threshold + shape.units, threshold_.get());
+    FillBias();
   }
 
   EgruCounters Run() {
@@ -111,7 +113,7 @@ class Forward {
       const int64_t segment = tile * tiles_.segments_per_tile() + s;
       const int64_t first = tiles_.first(tile) + s * tiles_.segment;
       const int64_t columns = std::clamp<int64_t>(shape_.units - first, 0, tiles_.segment);
-      found += events.Fill(segment, b, Y(t, b) + first, columns);
+      found += events.Fill(kernels_, segment, b, Y(t, b) + first, columns);
       if (!read) events.Clear(segment, b);
     }
     return found;
@@ -125,7 +127,7 @@ class Forward {
         const int64_t row = slot * shape_.batch + b, first = s * kMaxSegment;
         if (Valid(begin + slot, b)) {
           const int64_t columns = std::min<int64_t>(kMaxSegment, shape_.features - first);
-          found += input_events_.Fill(s, row, in_.inputs + Row(begin + slot, b) * shape_.features + first, columns);
+          found += input_events_.Fill(kernels_, s, row, in_.inputs + Row(begin + slot, b) * shape_.features + first, columns);
         } else {
           input_events_.Clear(s, row);
         }
@@ -136,31 +138,29 @@ class Forward {
 
   // x U + b for all samples of one step and tile.
   void Project(int64_t begin, int64_t slot, int64_t tile) const {
-    const int64_t used = tiles_.vectors(tile) * tiles_.lanes, valid = tiles_.valid(tile);
-    const int64_t n = shape_.units, first = tiles_.first(tile);
-    T* gates = Gates(begin + slot, slot, tile, 0);
-    T* candidate = Candidate(begin + slot, slot, tile, 0);
-    for (int g = 0; g < kGates; ++g) {  // the first row is set, the others copy it
-      T* row = gates + g * tiles_.width;
-      std::fill(row, row + used, T{});
-      const bool both = options_.reset_after && g < 2;
-      for (int64_t i = 0; i < valid; ++i) {
-        row[i] = in_.bias[g * n + first + i] + (both ? in_.bias[(kGates + g) * n + first + i] : T{});
-      }
+    const TileRows<T> gates = GateRows(Gates(begin + slot, slot, tile, 0), nullptr, 0, kGates);
+    TileRows<const T> bias;
+    for (int g = 0; g < kGates; ++g) bias.base[g] = Bias(tile, g);
+    for (int64_t s = 0; s < std::max<int64_t>(1, input_segments_); ++s) {
+      kernels_.accumulate[kGates - 1][tiles_.vectors(tile) - 1]({shape_.batch,
+                                                                 input_events_.From(s, slot * shape_.batch),
+                                                                 s == 0 ? bias : TileRows<const T>(gates), gates,
+                                                                 input_.Rows(tile, s * kMaxSegment, 0, kGates)});
     }
-    if (candidate) {
-      std::fill(candidate, candidate + used, T{});
-      std::copy_n(in_.bias + (kGates + 2) * n + first, valid, candidate);
+  }
+
+  // The bias that the pre-activation of gate u, r or z starts from; with reset_after, 3 is what y V_z starts from.
+  const T* Bias(int64_t tile, int gate) const { return bias_.get() + (gate * tiles_.count + tile) * tiles_.width; }
+
+  void FillBias() const {
+    bias_.Zero();
+    const int64_t n = shape_.units, padded = tiles_.count * tiles_.width;
+    for (int g = 0; g < kGates; ++g) std::copy_n(in_.bias + g * n, n, bias_.get() + g * padded);
+    if (!options_.reset_after) return;
+    for (int64_t i = 0; i < n; ++i) {
+      for (int g = 0; g < 2; ++g) bias_[g * padded + i] += in_.bias[(kGates + g) * n + i];
     }
-    for (int64_t b = 1; b < shape_.batch; ++b) {
-      std::copy_n(gates, kGates * tiles_.width, gates + b * kGates * tiles_.width);
-      if (candidate) std::copy_n(candidate, tiles_.width, candidate + b * tiles_.width);
-    }
-    for (int64_t s = 0; s < input_segments_; ++s) {
-      kernels_.accumulate[2][tiles_.vectors(tile) - 1]({shape_.batch, input_events_.From(s, slot * shape_.batch),
-                                                        GateRows(gates, nullptr, 0, kGates),
-                                                        input_.Rows(tile, s * kMaxSegment, 0, kGates)});
-    }
+    std::copy_n(in_.bias + 5 * n, n, bias_.get() + 3 * padded);
   }
 
   void Step(int64_t t, int64_t slot) {
@@ -174,9 +174,14 @@ class Forward {
       T* gates = Gates(t, slot, tile, b0);
       T* candidate = Candidate(t, slot, tile, b0);
       if (options_.reset_after) {
-        AddProduct(events, events.value.get(), tile, b0, b1, 0, kGates, GateRows(gates, candidate, 0, kGates));
+        const TileRows<T> rows = GateRows(gates, candidate, 0, kGates);
+        TileRows<const T> start = rows;
+        start.base[2] = Bias(tile, 3);
+        start.stride[2] = 0;
+        AddProduct(events, events.value.get(), tile, b0, b1, 0, kGates, start, rows);
       } else {
-        AddProduct(events, gated_.get(), tile, b0, b1, 2, 1, GateRows(gates, nullptr, 2, 1));
+        const TileRows<T> rows = GateRows(gates, nullptr, 2, 1);
+        AddProduct(events, gated_.get(), tile, b0, b1, 2, 1, rows, rows);
       }
       UpdateState(t, tile, b0, b1, gates, candidate);
       int64_t found = 0;
@@ -193,7 +198,8 @@ class Forward {
     const SegmentedLists<T>& events = events_[t % 2];
     const auto [b0, b1] = BlockRange(block, shape_.batch);
     T* gates = Gates(t, slot, tile, b0);
-    AddProduct(events, events.value.get(), tile, b0, b1, 0, 2, GateRows(gates, nullptr, 0, 2));
+    const TileRows<T> rows = GateRows(gates, nullptr, 0, 2);
+    AddProduct(events, events.value.get(), tile, b0, b1, 0, 2, rows, rows);
     for (int64_t b = b0; b < b1; ++b) {
       T* r = gates + (b - b0) * kGates * tiles_.width + tiles_.width;
       kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
@@ -208,12 +214,13 @@ class Forward {
   }
 
   void AddProduct(const SegmentedLists<T>& events, const T* values, int64_t tile, int64_t b0, int64_t b1,
-                  int first_gate, int gates, const TileRows<T>& output) const {
+                  int first_gate, int gates, const TileRows<const T>& start, const TileRows<T>& output) const {
     const auto kernel = kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1];
     for (int64_t s = 0; s * tiles_.segment < shape_.units; ++s) {
       Lists<T> lists = events.From(s, b0);
       lists.value = values + events.slot(s, b0) * tiles_.segment;
-      kernel({b1 - b0, lists, output, recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates)});
+      kernel({b1 - b0, lists, s == 0 ? start : TileRows<const T>(output), output,
+              recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates)});
     }
   }
 
@@ -262,7 +269,7 @@ class Forward {
   const SegmentedLists<T> input_events_;
   const SegmentedLists<T> events_[2];  // of y_{t-1} and y_t, in turn
   const Buffer<T> gated_;              // r * y, beside the values of the events
-  const Buffer<T> threshold_;
+  const Buffer<T> threshold_, bias_;
   const Buffer<T> scratch_gates_, scratch_candidate_;
   std::atomic<int64_t> input_events_found_{0}, events_found_{0}, backward_entries_{0}, surrogate_entries_{0};
   Team team_;  // last: it closes before anything that a helper might read goes away

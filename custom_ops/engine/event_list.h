@@ -10,7 +10,7 @@
 namespace keras_egru {
 
 // Entries of `rows` samples, cut into segments of consecutive columns: [segment, row, capacity], indices counted from
-// the segment's first column. The rows of a segment of weights stay in the L1 cache while all samples read them.
+// the segment's first column; the capacity is a multiple of a vector's lanes. The rows of a segment of weights stay in the L1 cache while all samples read them.
 template <typename T>
 struct SegmentedLists {
   SegmentedLists(int64_t segments, int64_t rows, int64_t capacity)
@@ -28,16 +28,10 @@ struct SegmentedLists {
   }
 
   // Lists the nonzero entries of `columns` numbers as row `row` of `segment`; returns how many there are.
-  int64_t Fill(int64_t segment, int64_t row, const T* numbers, int64_t columns) const {
+  int64_t Fill(const Kernels<T>& kernels, int64_t segment, int64_t row, const T* numbers, int64_t columns) const {
     const int64_t entry = slot(segment, row);
-    int32_t* to_index = index.get() + entry * capacity;
-    T* to_value = value.get() + entry * capacity;
-    int64_t found = 0;
-    for (int64_t i = 0; i < columns; ++i) {  // writes at `found` <= i, so `columns` entries are room enough
-      to_index[found] = static_cast<int32_t>(i);
-      to_value[found] = numbers[i];
-      found += numbers[i] != T(0);  // NaN counts, so that it is never lost
-    }
+    const int64_t found =
+        kernels.list_nonzero(numbers, columns, index.get() + entry * capacity, value.get() + entry * capacity);
     count[entry] = static_cast<int32_t>(found);
     return found;
   }

@@ -31,14 +31,18 @@ template <typename T>
 struct TileRows {
   T* base[kGates] = {nullptr, nullptr, nullptr};
   int64_t stride[kGates] = {0, 0, 0};
+
+  operator TileRows<const T>() const { return {{base[0], base[1], base[2]}, {stride[0], stride[1], stride[2]}}; }
 };
 
-// output[o] += sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
-// Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once.
+// output[o] = start[o] + sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
+// Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once. `start` is the
+// output itself, or a bias of stride 0.
 template <typename T>
 struct AccumulateArguments {
   int64_t outputs;
   Lists<T> lists;
+  TileRows<const T> start;
   TileRows<T> output;
   TileRows<const T> source;
 };
@@ -110,6 +114,11 @@ struct Kernels {
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
+  // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`
+  // have room for `columns` rounded up to a multiple of `lanes`.
+  int64_t (*list_nonzero)(const T* numbers, int64_t columns, int32_t* index, T* value);
+  // Lists the units with e = dy/dc = H(c - threshold) + c H'(c - threshold) != 0, where a gradient passes.
+  int64_t (*list_passing)(const T* c, const T* threshold, int64_t columns, T height, T inverse_width, int32_t* index);
   void (*state_forward)(StateForwardArguments<T>&);
   void (*state_backward)(const StateBackwardArguments<T>&);
 };

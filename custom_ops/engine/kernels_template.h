@@ -7,6 +7,11 @@
 
 #include "kernels.h"
 
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+#define KERAS_EGRU_COMPRESS  // vectors can be packed by a mask
+#include <immintrin.h>
+#endif
+
 namespace keras_egru {
 namespace {
 
@@ -121,9 +126,11 @@ inline Vec<T> SurrogateSlope(Vec<T> v, T height, T inverse_width) {
 template <typename T, int gates, int vectors>
 void Accumulate(const AccumulateArguments<T>& a) {
   constexpr int lanes = Simd<T>::kLanes;
+  bool in_place = true;
+  for (int g = 0; g < gates; ++g) in_place = in_place && a.start.base[g] == a.output.base[g];
   for (int64_t o = 0; o < a.outputs; ++o) {
     const int64_t count = a.lists.count[o];
-    if (count == 0) continue;
+    if (count == 0 && in_place) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
     const int32_t* index = a.lists.index + begin;
     const T* value = a.lists.value + begin;
@@ -132,7 +139,7 @@ void Accumulate(const AccumulateArguments<T>& a) {
     for (int g = 0; g < gates; ++g) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        sum[g * vectors + v] = Load(a.output.base[g] + o * a.output.stride[g] + v * lanes);
+        sum[g * vectors + v] = Load(a.start.base[g] + o * a.start.stride[g] + v * lanes);
       }
     }
     for (int64_t e = 0; e < count; ++e) {
@@ -211,6 +218,61 @@ void SigmoidInPlace(T* values, int64_t count) {
 template <typename T>
 inline Vec<T> LoadZoneout(const T* zoneout, int64_t stride, int64_t row, int64_t unit, int64_t valid) {
   return stride < 0 ? Vec<T>{} + zoneout[0] : LoadPart(zoneout + row * stride + unit, valid);
+}
+
+template <typename T>
+int64_t ListNonzero(const T* numbers, int64_t columns, int32_t* index, T* value) {
+  int64_t found = 0;
+#ifdef KERAS_EGRU_COMPRESS
+  constexpr int lanes = Simd<T>::kLanes;
+  for (int64_t i = 0; i < columns; i += lanes) {
+    const int64_t valid = columns - i < lanes ? columns - i : lanes;
+    const unsigned tail = valid == 16 ? 0xffffu : (1u << valid) - 1;
+    if constexpr (sizeof(T) == 4) {
+      const __m512 x = _mm512_maskz_loadu_ps(tail, numbers + i);
+      const __mmask16 mask = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+      const __m512i at = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(i)),
+                                          _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+      _mm512_storeu_si512(index + found, _mm512_maskz_compress_epi32(mask, at));
+      _mm512_storeu_ps(value + found, _mm512_maskz_compress_ps(mask, x));
+      found += __builtin_popcount(mask);
+    } else {
+      const __m512d x = _mm512_maskz_loadu_pd(tail, numbers + i);
+      const __mmask8 mask = _mm512_cmp_pd_mask(x, _mm512_setzero_pd(), _CMP_NEQ_UQ);
+      const __m256i at = _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(i)),
+                                          _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(index + found), _mm256_maskz_compress_epi32(mask, at));
+      _mm512_storeu_pd(value + found, _mm512_maskz_compress_pd(mask, x));
+      found += __builtin_popcount(mask);
+    }
+  }
+#else
+  for (int64_t i = 0; i < columns; ++i) {  // without a branch: writes at `found` <= i
+    index[found] = static_cast<int32_t>(i);
+    value[found] = numbers[i];
+    found += numbers[i] != T(0);
+  }
+#endif
+  return found;
+}
+
+template <typename T>
+int64_t ListPassing(const T* c, const T* threshold, int64_t columns, T height, T inverse_width, int32_t* index) {
+  constexpr int lanes = Simd<T>::kLanes;
+  int64_t found = 0;
+  for (int64_t i = 0; i < columns; i += lanes) {
+    const int64_t valid = columns - i < lanes ? columns - i : lanes;
+    const Vec<T> state = LoadPart(c + i, valid), v = state - LoadPart(threshold + i, valid);
+    const Vec<T> event = v > T(0) ? Vec<T>{} + T(1) : Vec<T>{};
+    T passes[lanes];
+    Store<T>(passes, event + state * SurrogateSlope<T>(v, height, inverse_width));
+    int32_t at[lanes] = {};
+    T unused[lanes];
+    const int64_t more = ListNonzero<T>(passes, valid, at, unused);
+    for (int64_t j = 0; j < lanes; ++j) index[found + j] = at[j] + static_cast<int32_t>(i);
+    found += more;
+  }
+  return found;
 }
 
 // c_t and y_t of one tile from its pre-activations (DESIGN of the equations: keras_egru/ops/egru_step.py).
@@ -372,6 +434,8 @@ constexpr Kernels<T> MakeKernels(const char* name) {
        {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
        {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},
       SigmoidInPlace<T>,
+      ListNonzero<T>,
+      ListPassing<T>,
       StateForward<T>,
       StateBackward<T>,
   };

@@ -21,7 +21,7 @@ class Buffer {
     data_.reset(size > 0 ? static_cast<T*>(::operator new[](size * sizeof(T), std::align_val_t{64})) : nullptr);
     size_ = size;
   }
-  void Zero() { std::fill(data_.get(), data_.get() + size_, T{}); }
+  void Zero() const { std::fill(data_.get(), data_.get() + size_, T{}); }
   T* get() const { return data_.get(); }
   int64_t size() const { return size_; }
   T& operator[](int64_t i) const { return data_.get()[i]; }

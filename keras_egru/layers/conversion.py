@@ -1,8 +1,8 @@
 """Weights between `EGRU`, `keras.layers.GRU` and the authors' layout (EvNN).
 
-All three are GRUs, so weights differ in the order of the gates and in the sign of one of them: `EGRU`'s update gate u is
-the share of the *new* state, while Keras's z and EvNN's z are the share of the *old* one, `z = 1 - u`. Since
-`1 - sigmoid(a) = sigmoid(-a)`, that gate's columns change sign. In all three it comes first, so nothing else moves.
+All three keep their gates in the same order, update gate first, and differ in its meaning: `EGRU`'s u is the share of
+the *new* state, while Keras's z and EvNN's z are the share of the *old* one, `z = 1 - u`. That gate's columns change
+sign, since `1 - sigmoid(a) = sigmoid(-a)`; everything else stays as it is.
 
 Lists are in the order of `get_weights` and `set_weights`; a layer may be given in their place.
 """
@@ -54,8 +54,8 @@ def egru_to_gru_weights(egru) -> list[np.ndarray]:
 def from_evnn(kernel, recurrent_kernel, bias, recurrent_bias, threshold) -> list[np.ndarray]:
     """Weights for an `EGRU` from the layout of the authors' code: gates (z, r, g), `z = 1 - u`.
 
-    The authors' form is that of `EGRU(units, reset="threshold", reset_after=True)`. Their `pseudo_derivative_support` k is
-    `keras_egru.surrogates.Triangular(width=1 / k)`.
+    The authors' form is that of `EGRU(units, reset="threshold", reset_after=True)`. Their `pseudo_derivative_support`
+    k is `keras_egru.surrogates.Triangular(width=1 / k)`.
 
     Args:
         kernel: `[features, 3 units]`.

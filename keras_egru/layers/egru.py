@@ -18,12 +18,12 @@ def _of_cell(name):
 class EGRU(keras.layers.RNN):
     """Event-based Gated Recurrent Unit - Subramoney et al. 2023 (Eq. 1-4).
 
-    A GRU whose units speak only when their internal state `c` exceeds a threshold: the output `y` is `c` at such an event
-    and zero elsewhere. Both are state, so `return_state`, `initial_state` and `stateful` deal in `[y, c]`.
+    A GRU whose units speak only when their internal state `c` exceeds a threshold: the output `y` is `c` at such an
+    event and zero elsewhere. Both are state, so `return_state`, `initial_state` and `stateful` deal in `[y, c]`.
     `keras_egru.ops.egru_step` has the equations.
 
-    Units that are silent cost nothing on the fast path, a custom TensorFlow op whose products, forward and backward, touch
-    only what is active. Its values and gradients equal the reference's to rounding. The requirements to use it are:
+    The fast path is a custom TensorFlow op whose products, forward and backward, touch only what is active: silent
+    units cost them nothing. Its values and gradients equal the reference's to rounding. The requirements to use it:
 
     1. The backend is TensorFlow and the op's library loads.
     2. `recurrent_dropout` == 0 (`dropout`, `output_dropout`, `dropconnect` and `zoneout` are all possible).
@@ -57,8 +57,8 @@ class EGRU(keras.layers.RNN):
         kernel_initializer: Initializer for `kernel`, `[features, 3 units]`, gates in the order u, r, z.
             Default: `"glorot_uniform"`.
         recurrent_initializer: Initializer for `recurrent_kernel`, `[units, 3 units]`. Default: `"orthogonal"`.
-        bias_initializer: Initializer for `bias`, `[2, 3 units]` (input, recurrent) with `reset_after`, else `[3 units]`.
-            Default: `"zeros"`.
+        bias_initializer: Initializer for `bias`, `[2, 3 units]` (input, recurrent) with `reset_after`, else
+            `[3 units]`. Default: `"zeros"`.
         threshold_initializer: Initializer for `threshold`, `[units]`; what it draws must lie inside (0, 1).
             Default: `None`, `keras_egru.initializers.Beta(0.3)`.
         kernel_regularizer: Regularizer function applied to `kernel`. Default: `None`.
@@ -72,8 +72,8 @@ class EGRU(keras.layers.RNN):
             Default: `None`, `keras_egru.constraints.OpenUnitInterval()`.
         threshold_trainable: Boolean (default `True`), whether thresholds are trained.
         shared_threshold: Boolean (default `False`), one threshold, `[1]`, for all units: the paper's ablation.
-        reset: What an event takes from `c`: `"threshold"` (default, the authors' code), `"subtract"` (the paper's Eq. 2)
-            or `"zero"`.
+        reset: What an event takes from `c`: `"threshold"` (default, the authors' code), `"subtract"` (the paper's
+            Eq. 2) or `"zero"`.
         reset_after: GRU convention. `True` (default, as in `keras.layers.GRU` and in the authors' code): the gate r
             multiplies after the recurrent product; `False`: before, as in the paper.
         surrogate: Derivative of the event function in training, a `keras_egru.surrogates.Surrogate`.
@@ -97,25 +97,28 @@ class EGRU(keras.layers.RNN):
             `"reference"` is plain `keras.ops`.
         return_sequences: Boolean. Whether to return the last output in the output sequence, or the full sequence.
             Default: `False`.
-        return_state: Boolean. Whether to return the last state, `y` and `c`, in addition to the output. Default: `False`.
+        return_state: Boolean. Whether to return the last state, `y` and `c`, in addition to the output.
+            Default: `False`.
         go_backwards: Boolean (default `False`). If `True`, process the input sequence backwards and return the reversed
             sequence.
-        stateful: Boolean (default `False`). If `True`, the last state for each sample at index i in a batch will be used
-            as initial state for the sample of index i in the following batch.
+        stateful: Boolean (default `False`). If `True`, the last state for each sample at index i in a batch will be
+            used as initial state for the sample of index i in the following batch.
         unroll: Boolean (default `False`). Whether the reference unrolls its loop; the fast path has no loop to unroll.
-        **kwargs: `name`, `dtype`, `trainable` and `zero_output_for_mask`: `False` (default) repeats the last valid output
-            at masked steps, `True` puts zeros there.
+        **kwargs: `name`, `dtype`, `trainable` and `zero_output_for_mask`: `False` (default) repeats the last valid
+            output at masked steps, `True` puts zeros there.
 
     Call arguments:
-        sequences: A 3D float tensor, with shape `(batch, timesteps, features)`. Its zeros cost nothing on the fast path.
+        sequences: A 3D float tensor, with shape `(batch, timesteps, features)`. Zeros in it cost nothing
+            on the fast path.
         initial_state: List `[y, c]` of tensors with shape `(batch, units)`. Default: `None`, zeros.
-        mask: Boolean tensor of shape `(batch, timesteps)`. Where `False`, the step is skipped and the state carried over.
-            Default: `None`.
+        mask: Boolean tensor of shape `(batch, timesteps)`. Where `False`, the step is skipped and the state carried
+            over. Default: `None`.
         training: Python boolean, whether the dropout, DropConnect and zoneout masks are drawn. Default: `False`.
 
     Raises:
         TypeError: `units` is not an integer, or `sequences` is not of a floating-point type.
-        ValueError: another argument is wrong, the batch is empty, or the sequences have no step; the sentence says which.
+        ValueError: another argument is wrong, the batch is empty, or the sequences have no step; the sentence says
+            which.
         RuntimeError: `implementation="fused"` cannot run here; the sentence says why.
     """
 
@@ -235,8 +238,8 @@ class EGRU(keras.layers.RNN):
     def build(self, sequences_shape, initial_state_shape=None):
         if len(sequences_shape) != 3 or sequences_shape[-1] is None:
             raise ValueError(
-                f"`sequences` of layer '{self.name}' must have the shape [batch, time, features] with a known number of "
-                f"features, received {tuple(sequences_shape)}."
+                f"`sequences` of layer '{self.name}' must have the shape [batch, time, features] with a known number "
+                f"of features, received {tuple(sequences_shape)}."
             )
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})

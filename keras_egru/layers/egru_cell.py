@@ -23,8 +23,8 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
     It processes one step; `EGRU` processes a sequence, and faster. The cell also works in `keras.layers.RNN`,
     in `keras.layers.StackedRNNCells`, and stepped by hand. `keras_egru.ops.egru_step` has the equations.
 
-    The state is `[y, c]`: the events that other units see, zero at silent units, and the internal state. The output is `y`.
-    With float16 or bfloat16 compute types the step itself is done in float32.
+    The state is `[y, c]`: the events that other units see, zero at silent units, and the internal state. The output
+    is `y`. With float16 or bfloat16 compute types the step itself is done in float32.
 
     Example:
 
@@ -70,7 +70,8 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         sequence: Float tensor of one step, `[batch, features]`.
         states: List `[y, c]` of the step before, each `[batch, units]`.
         training: Boolean, whether masks are drawn. The masks that last for a sequence are kept until
-            `reset_dropout_mask()` and `reset_recurrent_dropout_mask()`, which `keras.layers.RNN` calls after a sequence.
+            `reset_dropout_mask()` and `reset_recurrent_dropout_mask()`, which `keras.layers.RNN` calls after a
+            sequence.
 
     Returns:
         `(y, [y, c])`.
@@ -115,7 +116,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         if reset not in RESETS:
             raise ValueError(f"`reset` must be one of {RESETS}, received {reset!r}.")
         super().__init__(**kwargs)
-        self.units = int(units)
+        self.units: int = int(units)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
@@ -210,10 +211,10 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.check_states(states, sequence.shape[0])
         x, y, c = (ops.cast(tensor, self.step_dtype) for tensor in (sequence, *states))
         kernel, recurrent_kernel, bias, threshold = self.step_weights()
-        seen, zoneout = y, self.zoneout or None
+        zoneout, recurrent_dropout_mask = self.zoneout or None, None
         if training:
             x = masked(x, self.get_dropout_mask(sequence))
-            seen = masked(y, self.get_recurrent_dropout_mask(states[0]))
+            recurrent_dropout_mask = self.get_recurrent_dropout_mask(y)
             recurrent_kernel = masked(recurrent_kernel, self.get_dropconnect_mask())
             zoneout = self._draw_step_zoneout(c)
 
@@ -225,7 +226,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             recurrent_bias = ops.zeros((3 * self.units,), self.step_dtype) if bias is None else bias[1]
         y, c = egru_step(
             projection,
-            seen,
+            y,
             c,
             recurrent_kernel,
             recurrent_bias,
@@ -234,6 +235,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             reset_after=self.reset_after,
             surrogate=self.surrogate,
             zoneout=zoneout,
+            recurrent_dropout_mask=recurrent_dropout_mask,
         )
         y, c = ops.cast(y, self.compute_dtype), ops.cast(c, self.compute_dtype)
         output = masked(y, self.get_output_dropout_mask(y)) if training else y
@@ -252,7 +254,8 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             )
             if not fits:
                 raise ValueError(
-                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), received {shape}."
+                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), "
+                    f"received {shape}."
                 )
 
     # `keras.layers.RNN` asks for these two masks before its loop and resets them after it. The masks of the outputs and

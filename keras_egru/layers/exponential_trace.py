@@ -13,9 +13,9 @@ from keras_egru.layers.input_checks import check_sequences
 class ExponentialTrace(keras.layers.Layer):
     """Leaky sum of a sequence, `trace_t = alpha trace_{t-1} + y_t` with `alpha = exp(-1 / time_constant)`.
 
-    Subramoney et al. 2023 read their networks out through such a trace with `alpha = e^(-1/10)`. The last trace is computed
-    in closed form, a weighted sum over time, without a loop. Masked steps leave the trace alone: it neither decays nor grows.
-    With float16 or bfloat16 compute types the sum is done in float32.
+    Subramoney et al. 2023 read their networks out through such a trace with `alpha = e^(-1/10)`. The last trace is
+    computed in closed form, a weighted sum over time, without a loop. Masked steps leave the trace alone: it neither
+    decays nor grows. With float16 or bfloat16 compute types the sum is done in float32.
 
     Example:
 
@@ -28,8 +28,8 @@ class ExponentialTrace(keras.layers.Layer):
     Args:
         time_constant: Float > 0, in steps. With `trainable_time_constant`, the value that training starts from.
             Default 10.0.
-        trainable_time_constant: Boolean, whether the time constant is trained. Its logarithm is the variable, a scalar, so
-            that it stays above 0. Default `False`.
+        trainable_time_constant: Boolean, whether the time constant is trained. Its logarithm is the variable, a
+            scalar, so that it stays above 0. Default `False`.
         return_sequences: Boolean, whether to return the trace at every step, or the last one. Default `False`.
         **kwargs: `name`, `dtype`, `trainable`.
 

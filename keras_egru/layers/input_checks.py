@@ -1,7 +1,7 @@
 """Checks of what a layer is given, made before anything is built or computed.
 
-Keras leaves integer inputs as they are and promotes them in the first product, and lets empty batches through: here both
-are errors, each one sentence that names the argument and the layer.
+Keras leaves integer inputs as they are and promotes them in the first product, and lets empty batches through: here
+both are errors, each one sentence that names the argument and the layer.
 """
 
 import os
@@ -53,8 +53,8 @@ def assert_finite(tensor, argument: str, layer_name: str):
     """`tensor`, once it is known to be free of NaN and Inf.
 
     Eagerly, and while a JAX function is not being traced, the check is made at once. In a TensorFlow graph it becomes
-    part of the graph and raises `tf.errors.InvalidArgumentError` when the graph runs. A traced JAX function cannot raise:
-    nothing is checked there.
+    part of the graph and raises `tf.errors.InvalidArgumentError` when the graph runs. A traced JAX function cannot
+    raise: nothing is checked there.
 
     Raises:
         ValueError: a value is NaN or Inf.

@@ -1,7 +1,7 @@
 """Recording of the states that layers pass through, for whoever measures them.
 
-A layer returns `y` at most; what is measured (backward and surrogate sparsity, effective MACs) needs `c` and the inputs too.
-Nothing is kept, and nothing is paid, outside of a `record_states` block.
+A layer returns `y` at most; what is measured (backward and surrogate sparsity, effective MACs) needs `c` and the
+inputs too. Nothing is kept, and nothing is paid, outside of a `record_states` block.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,8 @@ def record_states() -> Iterator[list[StateRecord]]:
     ```
 
     Call the model itself: `predict` and `fit` run a graph that was traced before, or is traced for later. Inside a
-    `tf.function` of one's own the records hold that graph's tensors and may be used in it. Blocks nest: the inner one records.
+    `tf.function` of one's own the records hold that graph's tensors and may be used in it. Blocks nest: the inner one
+    records.
 
     Yields:
         The list of records, which grows as layers are called.

@@ -138,10 +138,10 @@ def _reference(
     def step(state, current):
         y, c = state
         kept = current[-1] if zoneout_varies else zoneout
-        seen = y if recurrent_dropout_mask is None else y * recurrent_dropout_mask
         next_y, next_c = egru_step(
-            current[0], seen, c, recurrent_kernel, recurrent_bias, threshold,
+            current[0], y, c, recurrent_kernel, recurrent_bias, threshold,
             reset=reset, reset_after=reset_after, surrogate=surrogate, zoneout=kept,
+            recurrent_dropout_mask=recurrent_dropout_mask,
         )  # fmt: skip
         if mask is not None:
             next_y, next_c = ops.where(current[1], next_y, y), ops.where(current[1], next_c, c)

@@ -17,6 +17,7 @@ def egru_step(
     reset_after,
     surrogate,
     zoneout=None,
+    recurrent_dropout_mask=None,
 ):
     """Advances the state `[y, c]` by one step (EGRU paper, Eq. 1-4).
 
@@ -42,20 +43,22 @@ def egru_step(
         reset_after: Whether the gate r multiplies after the recurrent product.
         surrogate: `keras_egru.surrogates.Surrogate`.
         zoneout: None, or a float or a tensor that broadcasts with `[batch, units]`: the share of `c_{t-1}` that is kept.
+        recurrent_dropout_mask: None or `[batch, units]`, multiplies `y` in the products; the reset takes `y` as it is.
 
     Returns:
         `(y_t, c_t)`, each `[batch, units]`.
     """
     units = c.shape[-1]
+    seen = y if recurrent_dropout_mask is None else y * recurrent_dropout_mask
     x_u, x_r, x_z = ops.split(projection, 3, axis=-1)
     if reset_after:
-        h_u, h_r, h_z = ops.split(ops.matmul(y, recurrent_kernel) + recurrent_bias, 3, axis=-1)
+        h_u, h_r, h_z = ops.split(ops.matmul(seen, recurrent_kernel) + recurrent_bias, 3, axis=-1)
         u, r = ops.sigmoid(x_u + h_u), ops.sigmoid(x_r + h_r)
         z = ops.tanh(x_z + r * h_z)
     else:
-        h_u, h_r = ops.split(ops.matmul(y, recurrent_kernel[:, : 2 * units]), 2, axis=-1)
+        h_u, h_r = ops.split(ops.matmul(seen, recurrent_kernel[:, : 2 * units]), 2, axis=-1)
         u, r = ops.sigmoid(x_u + h_u), ops.sigmoid(x_r + h_r)
-        z = ops.tanh(x_z + ops.matmul(r * y, recurrent_kernel[:, 2 * units :]))
+        z = ops.tanh(x_z + ops.matmul(r * seen, recurrent_kernel[:, 2 * units :]))
 
     if reset == "threshold":
         next_c = u * z + (1.0 - u) * c - threshold * surrogate.event(c - threshold)

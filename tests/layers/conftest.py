@@ -1,4 +1,4 @@
-"""What the layer tests share: both implementations, and sequences and layers in which units really speak and fall silent."""
+"""What the layer tests share: both implementations, and sequences and layers in which units speak and fall silent."""
 
 import keras
 import numpy as np

@@ -48,7 +48,7 @@ def test_egru_with_a_vanishing_threshold_equals_keras_gru(implementation, reset_
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_there_and_back_again(reset_after, use_bias):
-    gru, x = _gru_with_positive_states(reset_after, use_bias)
+    gru, _ = _gru_with_positive_states(reset_after, use_bias)
     back = egru_to_gru_weights(gru_to_egru_weights(gru.get_weights()))
     for ours, theirs in zip(back, gru.get_weights(), strict=True):
         assert_array_equal(ours, theirs)

@@ -246,3 +246,11 @@ def test_reference_unrolled_or_not_is_the_same(unroll):
     out = egru_sequence(**given, implementation="reference", unroll=unroll)
     fused = egru_sequence(**given, implementation="fused")
     assert largest_error(out.y, fused.y) < 1e-12
+
+
+def test_recurrent_dropout_acts_in_the_products_and_not_in_the_reset():
+    given = arguments((2, 4, 3, 6))
+    given["recurrent_kernel"] = given["recurrent_kernel"] * 0
+    dropped = egru_sequence(**given, reset="subtract", recurrent_dropout_mask=tf.zeros([2, 6], tf.float64))
+    whole = egru_sequence(**given, reset="subtract", implementation="reference")
+    assert np.array_equal(dropped.y, whole.y)

@@ -1,6 +1,7 @@
 // Every kernel of every instruction set that this processor has, against naive loops over awkward sizes.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -70,6 +71,7 @@ TEST_CASE_TEMPLATE("accumulate equals the naive sum", T, float, double) {
           kernels->accumulate[gates - 1][vectors - 1]({outputs,
                                                        {index.data(), value.data(), count.data(), nullptr, inputs},
                                                        RowsOf<T>(result.data(), gates, block),
+                                                       RowsOf<T>(result.data(), gates, block),
                                                        RowsOf<const T>(weights.data(), gates, block)});
           for (size_t i = 0; i < result.size(); ++i) {
             REQUIRE(result[i] == doctest::Approx(expected[i]).epsilon(Tolerance<T>()));
@@ -116,6 +118,54 @@ TEST_CASE_TEMPLATE("dots equals the naive dot products at the listed entries", T
           }
         }
       }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("a start of stride 0 reaches every row, those without entries too", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    CAPTURE(kernels->name);
+    std::vector<T> bias(kernels->lanes, T(2)), weights(kernels->lanes, T(3)), result(3 * kernels->lanes, T(-1));
+    const int32_t index[] = {0, 0, 0}, count[] = {0, 1, 0};
+    const T value[] = {T(1), T(1), T(1)};
+    TileRows<const T> start;
+    start.base[0] = bias.data();
+    kernels->accumulate[0][0]({3, {index, value, count, nullptr, 1}, start, RowsOf<T>(result.data(), 1, kernels->lanes),
+                               RowsOf<const T>(weights.data(), 1, kernels->lanes)});
+    for (int i = 0; i < 3 * kernels->lanes; ++i) CHECK(result[i] == (i / kernels->lanes == 1 ? T(5) : T(2)));
+  }
+}
+
+TEST_CASE_TEMPLATE("lists hold the nonzero numbers, and the units that a gradient passes", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    for (int64_t columns : {0, 1, 7, 16, 31, 32}) {
+      CAPTURE(kernels->name);
+      RandomNumbers random(static_cast<uint32_t>(columns));
+      auto numbers = random.Sparse<T>(columns, 0.5);
+      if (columns > 7) numbers[7] = std::numeric_limits<T>::quiet_NaN();
+      std::vector<int32_t> index(48), expected;
+      std::vector<T> value(48);
+      for (int64_t i = 0; i < columns; ++i) {
+        if (numbers[i] != T(0)) expected.push_back(static_cast<int32_t>(i));
+      }
+      const int64_t found = kernels->list_nonzero(numbers.data(), columns, index.data(), value.data());
+      REQUIRE(found == static_cast<int64_t>(expected.size()));
+      for (int64_t e = 0; e < found; ++e) {
+        CHECK(index[e] == expected[e]);
+        CHECK((value[e] == numbers[expected[e]] || std::isnan(value[e])));
+      }
+
+      const auto c = random.Normal<T>(columns);
+      const std::vector<T> threshold(columns, T(0.3));
+      expected.clear();
+      for (int64_t i = 0; i < columns; ++i) {
+        const T slope = T(0.7) * std::max(T(0), 1 - std::abs(c[i] - threshold[i]) * T(2));
+        if ((c[i] > threshold[i]) + c[i] * slope != 0) expected.push_back(static_cast<int32_t>(i));
+      }
+      const int64_t passing =
+          kernels->list_passing(c.data(), threshold.data(), columns, T(0.7), T(2), index.data());
+      REQUIRE(passing == static_cast<int64_t>(expected.size()));
+      for (int64_t e = 0; e < passing; ++e) CHECK(index[e] == expected[e]);
     }
   }
 }

@@ -12,10 +12,11 @@ namespace keras_egru {
 namespace {
 
 TEST_CASE("a segmented list holds the nonzero entries, NaN among them") {
+  const Kernels<float>& kernels = *ScalarKernels<float>();
   const SegmentedLists<float> lists(2, 3, 4);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float row[] = {0.0f, 2.0f, nan, -0.0f};
-  CHECK(lists.Fill(1, 2, row, 4) == 2);
+  CHECK(lists.Fill(kernels, 1, 2, row, 4) == 2);
   const Lists<float> found = lists.From(1, 2);
   CHECK(found.count[0] == 2);
   CHECK(found.index[0] == 1);
@@ -23,10 +24,10 @@ TEST_CASE("a segmented list holds the nonzero entries, NaN among them") {
   CHECK(found.value[0] == 2.0f);
   CHECK(found.value[1] != found.value[1]);
   const float full[] = {1, 2, 3, 4};
-  CHECK(lists.Fill(0, 0, full, 4) == 4);
+  CHECK(lists.Fill(kernels, 0, 0, full, 4) == 4);
   lists.Clear(0, 0);
   CHECK(lists.From(0, 0).count[0] == 0);
-  CHECK(lists.Fill(0, 0, full, 0) == 0);
+  CHECK(lists.Fill(kernels, 0, 0, full, 0) == 0);
 }
 
 TEST_CASE("column lists give back the matrix, without the rows left out") {
@@ -34,7 +35,7 @@ TEST_CASE("column lists give back the matrix, without the rows left out") {
   for (int64_t rows : {1, 63, 64, 65, 200}) {
     const int64_t columns = 7;
     const auto matrix = random.Sparse<double>(rows * columns, 0.3);
-    ColumnLists<double> lists(rows, columns);
+    ColumnLists<double> lists(SelectKernels<double>(), rows, columns);
     Team team(nullptr, 1);
     lists.Build(
         team, true,

@@ -1,0 +1,40 @@
+"""The command line as a test calls it, in this process, and the data where this machine has it."""
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.errors import BenchmarkError
+from benchmarks.tasks.sequential_mnist import tfds_folder
+
+
+@pytest.fixture(scope="session")
+def call():
+    """`call("run", "spiral", ...)` returns click's result: `exit_code`, `stdout`, `stderr`."""
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    """The folder that KERAS_EGRU_DATA names, if MNIST is in it; the test is skipped elsewhere."""
+    folder = os.environ.get("KERAS_EGRU_DATA")
+    try:
+        found = folder and (tfds_folder(folder) / "mnist").is_dir()
+    except BenchmarkError:
+        found = False
+    if not found:
+        pytest.skip("KERAS_EGRU_DATA names no folder with MNIST (tensorflow_datasets) in it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spiral_run(call, tmp_path_factory):
+    """`(folder, record)` of one smoke run of the spiral task."""
+    folder = tmp_path_factory.mktemp("records") / "egru"
+    result = call("run", "spiral", "--preset", "smoke", "--out", folder, "--json")
+    assert result.exit_code == 0, result.stderr
+    return folder, json.loads(result.stdout)

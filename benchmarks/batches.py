@@ -1,4 +1,4 @@
-"""Shuffled training batches whose order is a function of (seed, epoch), so that a resumed run sees what it would have seen."""
+"""Shuffled training batches, their order a function of (seed, epoch): a resumed run sees what it would have seen."""
 
 import keras
 import numpy as np
@@ -7,8 +7,8 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Batches of a split kept in memory, in an endless stream of passes, each in its own random order.
 
-    `epoch` decides which part of the stream comes; with `steps_per_epoch` an epoch need not end where a pass does.
-    Setting it as a callback does at the beginning of each epoch (`EpochClock`) makes the batches independent of history.
+    `epoch`, which `EpochClock` sets, decides which part of the stream comes; with `steps_per_epoch` an epoch need not
+    end where a pass does. Whoever iterates must not shuffle the indices again (`fit(..., shuffle=False)`).
     """
 
     def __init__(self, split, batch_size, steps_per_epoch, seed):

@@ -14,7 +14,7 @@ FILE = "checkpoint.npz"
 
 
 def write_atomically(path, content: bytes):
-    """Writes `content` to `path` through a temporary file beside it: afterwards there is the old file or the new, whole.
+    """Writes `content` to `path` through a temporary file beside it: what is there afterwards is whole, old or new.
 
     Raises:
         CannotWrite: the folder is not writable or the disk is full; `path` is as it was.

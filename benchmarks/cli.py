@@ -65,7 +65,7 @@ def run(
     ] = "cpu",
     model: Annotated[Model, typer.Option(help="The recurrent layer.")] = "egru",
     data_dir: Annotated[
-        str | None, typer.Option(envvar="KERAS_EGRU_DATA", help="Folder of the data, or one with a tfds folder in it.")
+        str | None, typer.Option(help="Folder of tensorflow_datasets, or one that holds it. Default: KERAS_EGRU_DATA.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run. Default runs/TASK-PRESET-MODEL-SEED.")] = None,
     set_: Annotated[

@@ -31,5 +31,12 @@ class CannotWrite(BenchmarkError):
     exit_code = 5
 
 
+class Diverged(BenchmarkError):
+    """Training went to infinity or to no number."""
+
+    exit_code = 6
+
+
 EXIT_CODES = """Exit codes: 0 done; 2 a wrong option, configuration or run folder; 3 the data is missing; 4 a library is
-missing or cannot run this; 5 the output cannot be written; 130 interrupted (continue with --resume)."""
+missing or cannot run this; 5 the output cannot be written; 6 training diverged; 130 interrupted (continue with
+--resume)."""

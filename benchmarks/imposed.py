@@ -71,17 +71,20 @@ def _draw_weights(layer, features, seed):
 
 def _move_thresholds(layer, inputs, activity):
     """Fixed-point iteration, since the thresholds change the states; the step shrinks while it goes on."""
-    reached = None
+    closest = (np.inf, None)
     for round_ in range(ROUNDS):
         y, c, threshold = _states(layer, inputs)
-        reached = activity_sparsity(y)
-        if abs(reached - activity) < TOLERANCE / 4 or (activity == 0.0 and reached <= TOLERANCE):
-            return
+        error = abs(activity_sparsity(y) - activity)
+        closest = min(closest, (error, threshold), key=lambda found: found[0])
+        if error < TOLERANCE / 4:
+            break
         wanted = np.quantile(c, activity, axis=(0, 1))
         step = 0.7 * 0.96**round_
         layer.threshold.assign(np.clip(threshold + step * (wanted - threshold), LOWEST, HIGHEST).astype("float32"))
-    if abs(reached - activity) > TOLERANCE:
-        raise CannotRun(f"an activity sparsity of {activity} cannot be imposed: {reached:.3f} came out at best.")
+    error, threshold = closest
+    if error > TOLERANCE:
+        raise CannotRun(f"an activity sparsity of {activity} cannot be imposed to within {TOLERANCE} on this case.")
+    layer.threshold.assign(threshold)
 
 
 def _width_for(layer, inputs, backward):

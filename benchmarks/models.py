@@ -38,7 +38,7 @@ def build(config, model, dataset, seed) -> keras.Model:
 
 
 def recurrent_layer(config, model, seed):
-    """The layer that `model` names, with the options of `config`, returning whole sequences unless the read-out is `last`."""
+    """The layer that `model` names, with the options of `config`; returns sequences unless the read-out is `last`."""
     common = {
         "dropout": config.input_dropout,
         "recurrent_initializer": config.recurrent_initializer,

@@ -1,4 +1,4 @@
-"""The peers of a speed comparison: each builds a call that runs a whole sequence, or is None where it cannot be had here.
+"""The peers of a speed comparison: each builds a call that runs a sequence, or gives None where it cannot be had.
 
 Every peer takes the same inputs, has one recurrent layer of the same size and returns the whole sequence of outputs. A
 training call also takes the gradient of the loss `sum(outputs * grad)` by all weights, as the first layer of a network

@@ -32,8 +32,8 @@ FOOTNOTE = "* trained or tested on part of the data"
 def gather(folder) -> dict:
     """`{"runs": [...], "published": [...], "gaps": [...]}`, ready for JSON.
 
-    `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset and seed:
-    the EGRU's test accuracy less that of each dense model.
+    `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units
+    and seed: the EGRU's test accuracy less that of each dense model.
     """
     found = records.find(folder)
     runs = [_row(path.relative_to(folder), record) for path, record in found]
@@ -102,8 +102,8 @@ def to_markdown(gathered, images=()) -> str:
     lines = [
         "# Benchmark report",
         "",
-        "Test accuracy is that of the epoch that was best on validation. Sparsities are shares of zeros on the test set;",
-        "what the papers call backward sparsity is the column 'surrogate sparsity'. MACs are per sequence step.",
+        "Test accuracy is that of the epoch that was best on validation. Sparsities are shares of zeros on the test",
+        "set; what the papers call backward sparsity is the column 'surrogate sparsity'. MACs are per sequence step.",
         "",
         "| " + " | ".join(column for column, _ in COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import checkpoints, models, records
 from benchmarks.batches import Batches, EpochClock
 from benchmarks.config import recorded
-from benchmarks.errors import ConfigError
+from benchmarks.errors import ConfigError, Diverged
 from benchmarks.tasks import TASKS
 
 SPARSITIES = ("activity_sparsity", "backward_sparsity", "surrogate_sparsity")
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 def execute(run: Run) -> dict:
-    """Trains, evaluates and writes `checkpoint.npz`, `model.keras` and `record.json` into `run.out`; returns the record.
+    """Trains, evaluates, writes `checkpoint.npz`, `model.keras` and `record.json` into `run.out`; returns the record.
 
     Raises:
         BenchmarkError: a subclass says what is wrong, before training wherever that can be known.
@@ -66,6 +66,7 @@ def execute(run: Run) -> dict:
             validation_data=tuple(dataset.validation),
             validation_batch_size=run.config.evaluation_batch_size,
             callbacks=[EpochClock(batches), journal, *([run.progress] if run.progress else [])],
+            shuffle=False,  # the batches shuffle themselves, from seed and epoch alone
             verbose=0,
         )
     network.set_weights(journal.best)
@@ -100,6 +101,11 @@ class Journal(keras.callbacks.Callback):
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise Diverged(
+                f"the loss of epoch {epoch + 1} is {logs['loss']}: try a smaller learning_rate or a clipnorm; "
+                f"the checkpoint holds {self.done} epochs."
+            )
         measured = self.measure(self.model)
         logs.update({name: measured[name] for name in SPARSITIES if measured[name] is not None})
         seconds = time.perf_counter() - self._began
@@ -107,7 +113,7 @@ class Journal(keras.callbacks.Callback):
         if self.best_epoch is None or figures["val_accuracy"] > self.epochs[self.best_epoch]["val_accuracy"]:
             self.best, self.best_epoch = self.model.get_weights(), epoch
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        missing = {name: None for name in SPARSITIES}
+        missing = dict.fromkeys(SPARSITIES)
         self.epochs.append({"epoch": epoch + 1, **missing, **figures, "learning_rate": rate, "seconds": seconds})
         self._save()
 

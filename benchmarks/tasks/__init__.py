@@ -1,4 +1,4 @@
-"""The tasks, one a file: each has a name, a summary, its configuration class and `load(config, data_dir) -> Dataset`."""
+"""The tasks, one a file: each has a name, a summary, a configuration class and `load(config, data_dir) -> Dataset`."""
 
 from benchmarks.tasks.sequential_mnist import PermutedSequentialMNIST, SequentialMNIST
 from benchmarks.tasks.spiral import Spiral

@@ -1,6 +1,7 @@
 """Sequential MNIST (Le et al. 2015): a digit, read pixel by pixel in rows, or in one fixed random order.
 
-The EGRU paper's setting (section 5.2) is 28 x 28, one pixel a step; its size sweep (supplement, Fig. S2) halves the image.
+The EGRU paper's setting (section 5.2) is 28 x 28, one pixel a step; the size sweep of its supplement (Fig. S2) halves
+the image.
 """
 
 import os
@@ -14,7 +15,9 @@ from benchmarks.errors import CannotRun, ConfigError, DataMissing
 from benchmarks.tasks.dataset import Dataset, Split
 
 SIDE = 28
-VALIDATION = 5_000  # the last of the 60,000 training digits
+TRAINING = 60_000
+VALIDATION = 5_000  # the last of the training digits
+VARIABLE = "KERAS_EGRU_DATA"  # names the data folder where no argument does
 
 
 class SequentialMNISTConfig(RunConfig):
@@ -42,18 +45,19 @@ class SequentialMNIST:
     config_class = SequentialMNISTConfig
 
     def load(self, config, data_dir) -> Dataset:
-        (x, y), (x_test, y_test) = load_mnist(data_dir)
-        pixels = self.order(config)
-        x, x_test = (to_sequences(images, config, pixels) for images in (x, x_test))
-        available = len(y) - VALIDATION
+        available = TRAINING - VALIDATION
         size = config.train_size or available
         if size > available:
             raise ConfigError(f"train_size must be at most {available}, received {size}.")
+        folder = data_dir or os.environ.get(VARIABLE)
+        (x, y), (x_test, y_test) = load_mnist(folder)
+        pixels = self.order(config)
+        x, x_test = (to_sequences(images, config, pixels) for images in (x, x_test))
         held_out = slice(available, available + config.validation_size)
         whole = size == available and config.validation_size == VALIDATION
         return Dataset(
             name="MNIST",
-            path=data_dir,
+            path=data_dir or (f"${VARIABLE}" if folder else None),
             classes=10,
             complete=whole and (config.test_size or len(y_test)) >= len(y_test),
             train=Split(x[:size], y[:size]),
@@ -114,14 +118,14 @@ def load_mnist(data_dir):
         where = f"in {data_dir}" if data_dir else "in tensorflow_datasets' own folder"
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise DataMissing(
-            f"MNIST is not {where} and cannot be downloaded ({type(error).__name__}: {reason}): name a folder that holds "
-            "it with --data-dir or KERAS_EGRU_DATA."
+            f"MNIST is not {where} and cannot be downloaded ({type(error).__name__}: {reason}): name a folder that "
+            "holds it with --data-dir or KERAS_EGRU_DATA."
         ) from None
     return [(np.asarray(images), np.asarray(labels, "int32")) for images, labels in splits]
 
 
 def tfds_folder(data_dir):
-    """The folder to give to `tensorflow_datasets`: `data_dir` itself or the `tfds` folder in it; None for its default."""
+    """The folder for `tensorflow_datasets`: `data_dir` itself or the `tfds` folder in it; None for its default."""
     if data_dir is None:
         return None
     folder = Path(os.path.expanduser(data_dir))

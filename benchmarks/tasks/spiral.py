@@ -1,7 +1,7 @@
 """Spirals in the plane, clockwise or anticlockwise: the synthetic task of the RTRL paper (Subramoney 2023, section 6).
 
 The paper gives the sizes (10,000 spirals, 17 steps, two classes), not the generator. Ours draws, for each spiral, a
-start angle, a number of turns, a growth and the noise on every point; nothing but the sense of rotation tells the class.
+start angle, a number of turns, a growth and the noise on every point; only the sense of rotation tells the class.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 """The EGRU over a whole sequence: one function, two implementations.
 
-`reference` is `egru_step` in a scan, on any Keras backend. `fused` is the custom TensorFlow op `KerasEgru>EgruSequence`,
-whose forward and backward products touch only what is active; its values and gradients equal the reference's to rounding.
+`reference` is `egru_step` in a scan, on any Keras backend. `fused` is the custom TensorFlow op
+`KerasEgru>EgruSequence`, whose forward and backward products touch only what is active; its values and gradients equal
+the reference's to rounding.
 """
 
 from typing import NamedTuple
@@ -74,10 +75,10 @@ def egru_sequence(
         reset_after: Whether the gate r multiplies after the recurrent product. Default True, as in Keras's GRU.
         surrogate: A `keras_egru.surrogates.Surrogate`; default `Triangular(height=0.7, width=1.0)`.
         mask: Bool `[batch, time]`, or None. Where False, the step is skipped: state and outputs are carried over.
-        zoneout: None, a float, or `[batch, time, units]`: the share of `c_{t-1}` kept at each entry. Not differentiated.
+        zoneout: None, a float, or `[batch, time, units]`: the share of `c_{t-1}` kept at each entry, a constant.
         recurrent_dropout_mask: None or `[batch, units]`, multiplies `y_{t-1}` in the products (reference only).
-        training: Whether a gradient is likely to be asked for. Without it the fused implementation keeps nothing for the
-            backward pass; a gradient is still exact then, at the price of a second forward pass.
+        training: Whether a gradient is likely to be asked for. Without it the fused implementation keeps nothing for
+            the backward pass; a gradient is still exact then, at the price of a second forward pass.
         unroll: Whether the reference unrolls its loop. Default False.
         implementation: `"auto"` takes the custom op where it can run, else the reference; `"fused"` insists on it.
 
@@ -94,7 +95,17 @@ def egru_sequence(
         ops.convert_to_tensor(x) for x in (inputs, initial_y, initial_c, kernel, recurrent_kernel, threshold)
     )
     _validate(
-        inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold, mask, reset, reset_after, implementation
+        inputs,
+        initial_y,
+        initial_c,
+        kernel,
+        recurrent_kernel,
+        bias,
+        threshold,
+        mask,
+        reset,
+        reset_after,
+        implementation,
     )
     if bias is None:
         shape = (2, kernel.shape[1]) if reset_after else (kernel.shape[1],)

@@ -42,7 +42,8 @@ def egru_step(
         reset: One of "threshold", "subtract", "zero".
         reset_after: Whether the gate r multiplies after the recurrent product.
         surrogate: `keras_egru.surrogates.Surrogate`.
-        zoneout: None, or a float or a tensor that broadcasts with `[batch, units]`: the share of `c_{t-1}` that is kept.
+        zoneout: None, or a float or a tensor that broadcasts with `[batch, units]`: the share of `c_{t-1}` that is
+            kept.
         recurrent_dropout_mask: None or `[batch, units]`, multiplies `y` in the products; the reset takes `y` as it is.
 
     Returns:

@@ -48,9 +48,7 @@ def _gradient(op, grad_y, grad_c, *_):
     import tensorflow as tf
 
     raw = library.load()
-    options = {
-        name: op.get_attr(name) for name in ("reset", "reset_after", "surrogate_height", "surrogate_width")
-    }
+    options = {name: op.get_attr(name) for name in ("reset", "reset_after", "surrogate_height", "surrogate_width")}
     options["reset"] = options["reset"].decode() if isinstance(options["reset"], bytes) else options["reset"]
     inputs = op.inputs[:INPUTS]
     y, c, gates, candidate = op.outputs[:4]

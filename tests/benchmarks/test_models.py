@@ -92,7 +92,7 @@ def test_the_trace_weighs_outputs_by_their_age():
     x = np.random.default_rng(0).normal(size=(2, 17, 2)).astype("float32")
     inputs = network.inputs
     outputs = keras.Model(inputs, [network.get_layer("recurrent").output, network.get_layer("readout").output])
-    sequence, trace = (np.asarray(tensor) for tensor in outputs(x))
+    sequence, trace = (np.asarray(tensor) for tensor in outputs([x]))
     weights = np.exp(-np.arange(16, -1, -1) / 5.0)
     np.testing.assert_allclose(trace, np.einsum("btu,t->bu", sequence, weights), rtol=1e-5, atol=1e-6)
 

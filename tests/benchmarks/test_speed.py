@@ -105,7 +105,7 @@ def test_the_median_is_taken_over_interleaved_rounds_and_the_absent_is_none(monk
 def test_a_speed_record_has_the_fields_of_its_format(call, tmp_path):
     path = tmp_path / "speed.json"
     result = call(
-        "speed", "--units", 24, "--batch", 3, "--steps", 6, "--features", 2, "--activity-sparsity", "0.5,0.8",
+        "speed", "--units", 24, "--batch", 8, "--steps", 12, "--features", 2, "--activity-sparsity", "0.5,0.8",
         "--backward-sparsity", 0.3, "--repeats", 2, "--reference", "--json", "--out", path,
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
@@ -130,7 +130,7 @@ def test_a_speed_record_has_the_fields_of_its_format(call, tmp_path):
 @needs_op
 def test_the_table_of_speeds_names_the_sparsity_and_the_gain(call):
     result = call(
-        "speed", "--units", 8, "--batch", 2, "--steps", 3, "--features", 2, "--activity-sparsity", "0.5",
+        "speed", "--units", 16, "--batch", 8, "--steps", 12, "--features", 2, "--activity-sparsity", "0.5",
         "--repeats", 1, "--mode", "inference",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr

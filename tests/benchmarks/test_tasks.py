@@ -63,7 +63,9 @@ def test_the_permutation_is_one_fixed_order_of_all_pixels():
 
 
 def test_mnist_is_split_without_touching_the_test_digits(mnist_folder):
-    dataset = TASKS["smnist"].load(_mnist("image_size=7"), mnist_folder)
+    dataset = TASKS["smnist"].load(_mnist("image_size=7"), None)
+    # A record shows how the folder was named, and no path of this machine that nobody typed.
+    assert dataset.path == "$KERAS_EGRU_DATA"
     assert [len(split.y) for split in (dataset.train, dataset.validation, dataset.test)] == [55_000, 5_000, 10_000]
     assert dataset.complete
     # The published class counts of the 60,000 and of the 10,000 digits.
@@ -72,9 +74,9 @@ def test_mnist_is_split_without_touching_the_test_digits(mnist_folder):
     assert np.bincount(dataset.test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-def test_a_train_size_beyond_the_data_is_refused(mnist_folder):
+def test_a_train_size_beyond_the_data_is_refused_before_it_is_looked_for():
     with pytest.raises(ConfigError, match="at most 55000"):
-        TASKS["smnist"].load(_mnist("train_size=55001"), mnist_folder)
+        TASKS["smnist"].load(_mnist("train_size=55001"), "nowhere")
 
 
 def _mnist(*assignments):

@@ -107,5 +107,3 @@ def test_input_gradient_op_refuses_wrong_shapes():
         library.load().keras_egru_egru_input_grad(x, kernel, tf.zeros([5], tf.float64), tf.zeros([5], tf.float64))
     with pytest.raises(tf.errors.InvalidArgumentError):
         library.load().keras_egru_egru_input_grad(x[0], kernel, tf.zeros([5], tf.float64), tf.zeros([5], tf.float64))
-
-

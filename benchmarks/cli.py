@@ -215,6 +215,15 @@ def _shares(text):
     return shares
 
 
+HEADERS = {
+    "ours": "ours",
+    "ours_dense": "dense",
+    "keras_gru": "keras",
+    "torch_gru": "torch",
+    "onnxruntime_gru": "onnx",
+}
+
+
 def _show_times(record, timing):
     names = list(record["cases"][0]["milliseconds"])
     table = Table(
@@ -224,7 +233,7 @@ def _show_times(record, timing):
         "mode",
         "silent",
         "backw.",
-        *(name.removesuffix("_gru").replace("_", " ") for name in names),
+        *(HEADERS[name] for name in names),
         "gain",
     ):
         table.add_column(header, no_wrap=True)

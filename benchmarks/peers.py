@@ -2,7 +2,8 @@
 
 Every peer takes the same inputs, has one recurrent layer of the same size and returns the whole sequence of outputs. A
 training call also takes the gradient of the loss `sum(outputs * grad)` by all weights, as the first layer of a network
-would: the gradient by the inputs is not asked for.
+would: the gradient by the inputs is not asked for. `threads` None leaves a library its own default; TensorFlow's
+threads are set once, before anything is built.
 """
 
 import io
@@ -31,17 +32,19 @@ def tensorflow_call(layer, inputs, grad, mode):
     return infer if mode == "inference" else train
 
 
-def keras_gru(units, inputs, grad, mode):
+def keras_gru(units, inputs, grad, mode, threads=None):
     layer = keras.layers.GRU(units, return_sequences=True)
     layer.build(inputs.shape)
     return tensorflow_call(layer, inputs, grad, mode)
 
 
-def torch_gru(units, inputs, grad, mode):
+def torch_gru(units, inputs, grad, mode, threads=None):
     try:
         import torch
     except ImportError:
         return None
+    if threads is not None:
+        torch.set_num_threads(threads)
     layer = torch.nn.GRU(inputs.shape[-1], units, batch_first=True)
     inputs, grad = torch.from_numpy(inputs), torch.from_numpy(grad)
 
@@ -56,7 +59,7 @@ def torch_gru(units, inputs, grad, mode):
     return infer if mode == "inference" else train
 
 
-def onnxruntime_gru(units, inputs, grad, mode):
+def onnxruntime_gru(units, inputs, grad, mode, threads=None):
     """Inference only: the runtime does not train."""
     try:
         import onnx
@@ -84,7 +87,9 @@ def onnxruntime_gru(units, inputs, grad, mode):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     buffer = io.BytesIO()
     onnx.save(model, buffer)
-    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0 is the runtime's default
+    session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"X": steps_first})
 
 

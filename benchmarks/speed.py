@@ -1,7 +1,7 @@
 """The speed of the EGRU beside dense GRUs of the same size, paired: the method of measuring.
 
-- One process, the same inputs, the same number of threads, float32. Ours and every peer that is installed are built
-  first; what is not installed, or cannot run a mode, has the time None.
+- One process, the same inputs, float32; with `threads` as many in every library, else each library's own default. Ours
+  and every peer that is installed are built first; what is not installed, or cannot run a mode, has the time None.
 - Ours is the real layer on the custom op, with its sparsity imposed by thresholds and surrogate width (`imposed.py`);
   the sparsity in the record is what was counted from the tensors, not what was asked for.
 - Each is called twice to warm up (tracing, allocation, packing). Calls shorter than `SHORTEST` are repeated within a
@@ -10,9 +10,12 @@
   of the machine hits all alike. The figure is the median over the rounds; the ratio is taken of the medians.
 - Inference is a forward pass. Training is forward and backward, with the gradients of all weights, through
   `tf.function` for the Keras layers. TensorFlow on the CPU and the other libraries return when the work is done.
+- torch's OpenMP threads wait passively (`OMP_WAIT_POLICY`, unless it is set already): where another process takes a
+  core, their spinning made torch up to ninety times slower than it is.
 - `ours_dense` is our layer with `implementation="reference"`, whose products skip nothing; measured on request.
 """
 
+import os
 import statistics
 import time
 from typing import NamedTuple
@@ -22,6 +25,8 @@ import numpy as np
 from benchmarks import records
 from benchmarks.errors import CannotRun
 from benchmarks.peers import PEERS, tensorflow_call
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported, which is later
 
 MODES = ("inference", "training")
 SHORTEST = 0.02  # seconds of one measurement
@@ -49,7 +54,8 @@ def compare(cases, repeats, with_reference=False, threads=None, progress=lambda 
     Raises:
         CannotRun: the custom op does not load, or a sparsity cannot be imposed.
     """
-    _use_threads(threads)
+    if threads is not None:
+        _use_threads(threads)
     from keras_egru.ops import fused_egru
 
     reason = fused_egru.why_not("float32")
@@ -58,7 +64,7 @@ def compare(cases, repeats, with_reference=False, threads=None, progress=lambda 
     results = []
     for case in cases:
         progress(f"{case.name()}, activity sparsity {case.activity_sparsity:g}")
-        results.append(measure(case, repeats, with_reference))
+        results.append(measure(case, repeats, with_reference, threads))
     return {
         "versions": records.versions(),
         "machine": records.machine(),
@@ -68,7 +74,7 @@ def compare(cases, repeats, with_reference=False, threads=None, progress=lambda 
     }
 
 
-def measure(case, repeats, with_reference=False, seed=0) -> dict:
+def measure(case, repeats, with_reference=False, threads=None, seed=0) -> dict:
     """The record of one case."""
     from benchmarks.imposed import egru_with_sparsity
     from keras_egru.layers import EGRU
@@ -86,7 +92,7 @@ def measure(case, repeats, with_reference=False, seed=0) -> dict:
         reference.build(inputs.shape)
         reference.set_weights(ours.layer.get_weights())
         calls["ours_dense"] = tensorflow_call(reference, inputs, grad, case.mode)
-    calls |= {name: build(case.units, inputs, grad, case.mode) for name, build in PEERS.items()}
+    calls |= {name: build(case.units, inputs, grad, case.mode, threads) for name, build in PEERS.items()}
     milliseconds = interleaved_medians(calls, repeats)
     peers = [milliseconds[name] for name in PEERS if milliseconds[name] is not None]
     return {
@@ -132,9 +138,7 @@ def _seconds(call, loops):
 
 
 def _use_threads(threads):
-    """Sets the threads of TensorFlow and torch; None leaves each its own default."""
-    if threads is None:
-        return
+    """Sets TensorFlow's threads, which must come before its first operation; the other peers set their own."""
     import tensorflow as tf
 
     try:
@@ -142,8 +146,3 @@ def _use_threads(threads):
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise CannotRun(f"the number of threads cannot be set any more: {error}") from None
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(threads)

@@ -51,8 +51,8 @@ def execute(run: Run) -> dict:
         BenchmarkError: a subclass says what is wrong, before training wherever that can be known.
     """
     checkpoint = _starting_point(run)
-    checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
     dataset = TASKS[run.task].load(run.config, run.data_dir)
+    checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
     network = models.build(run.config, run.model, dataset, run.seed)
     batches = Batches(dataset.train, run.config.batch_size, run.config.steps_per_epoch, run.seed)
     journal = Journal(run, dataset)

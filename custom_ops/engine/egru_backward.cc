@@ -198,7 +198,10 @@ class Backward {
         const int64_t entry = s * kBatchBlock * tiles_.segment;
         const Lists<T> lists = {scratch.index.get() + entry, nullptr, scratch.count.get() + s * kBatchBlock, nullptr,
                                 tiles_.segment};
-        kernel({rows, lists, left, recurrent_.Rows(k, first, first_gate, gates), scratch.result.get() + entry});
+        const bool last = s + 1 == tiles_.segments_per_tile() || first + tiles_.segment >= shape_.units;
+        const Ahead ahead = recurrent_.Memory(last ? k + 1 : k, last ? tiles_.first(tile) : first + tiles_.segment,
+                                              tiles_.segment);
+        kernel({rows, lists, left, recurrent_.Rows(k, first, first_gate, gates), scratch.result.get() + entry, ahead});
       }
     }
   }

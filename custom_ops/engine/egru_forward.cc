@@ -220,7 +220,8 @@ class Forward {
       Lists<T> lists = events.From(s, b0);
       lists.value = values + events.slot(s, b0) * tiles_.segment;
       kernel({b1 - b0, lists, s == 0 ? start : TileRows<const T>(output), output,
-              recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates)});
+              recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates),
+              recurrent_.Memory(tile, (s + 1) * tiles_.segment, tiles_.segment)});
     }
   }
 

@@ -38,6 +38,13 @@ struct TileRows {
 // output[o] = start[o] + sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
 // Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once. `start` is the
 // output itself, or a bias of stride 0.
+// Memory that the next call will read: fetched towards the cache while this call computes, a share for each output row,
+// since rows are read in an order that the processor cannot guess.
+struct Ahead {
+  const char* from = nullptr;
+  int64_t bytes = 0;
+};
+
 template <typename T>
 struct AccumulateArguments {
   int64_t outputs;
@@ -45,6 +52,7 @@ struct AccumulateArguments {
   TileRows<const T> start;
   TileRows<T> output;
   TileRows<const T> source;
+  Ahead ahead = {};
 };
 
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
@@ -57,6 +65,7 @@ struct DotsArguments {
   TileRows<const T> left;
   TileRows<const T> row;
   T* result;
+  Ahead ahead = {};
 };
 
 // The elementwise part of one step for one tile of `rows` samples; see egru_forward.cc.

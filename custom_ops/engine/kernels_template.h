@@ -123,12 +123,20 @@ inline Vec<T> SurrogateSlope(Vec<T> v, T height, T inverse_width) {
   return height * Maximum<T>(T(1) - size * inverse_width, T(0));
 }
 
+// Fetches the share of output row `row` of `rows`.
+inline void Fetch(const Ahead& ahead, int64_t row, int64_t rows) {
+  constexpr int64_t line = 64;
+  const int64_t lines = ahead.bytes / line;
+  for (int64_t l = lines * row / rows; l < lines * (row + 1) / rows; ++l) __builtin_prefetch(ahead.from + l * line, 0, 2);
+}
+
 template <typename T, int gates, int vectors>
 void Accumulate(const AccumulateArguments<T>& a) {
   constexpr int lanes = Simd<T>::kLanes;
   bool in_place = true;
   for (int g = 0; g < gates; ++g) in_place = in_place && a.start.base[g] == a.output.base[g];
   for (int64_t o = 0; o < a.outputs; ++o) {
+    if (a.ahead.bytes) Fetch(a.ahead, o, a.outputs);
     const int64_t count = a.lists.count[o];
     if (count == 0 && in_place) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
@@ -173,6 +181,7 @@ void Dots(const DotsArguments<T>& a) {
   constexpr int lanes = Simd<T>::kLanes;
   using Neighbours = std::make_integer_sequence<int, lanes>;
   for (int64_t o = 0; o < a.outputs; ++o) {
+    if (a.ahead.bytes) Fetch(a.ahead, o, a.outputs);
     const int64_t count = a.lists.count[o];
     if (count == 0) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;

@@ -93,6 +93,14 @@ class TiledWeights {
     return result;
   }
 
+  // The memory of `rows` rows from `first_row` on of one tile; nothing where it is not in one piece.
+  Ahead Memory(int64_t tile, int64_t first_row, int64_t rows) const {
+    if (!packed_ || tile >= tiles_.count || first_row >= rows_) return {};
+    const int64_t row_size = kGates * tiles_.width;
+    return {reinterpret_cast<const char*>(storage_.get() + (tile * rows_ + first_row) * row_size),
+            std::min(rows, rows_ - first_row) * row_size * static_cast<int64_t>(sizeof(T))};
+  }
+
  private:
   const Tiles<T>& tiles_;
   const T* weights_;

@@ -58,6 +58,7 @@ def test_a_missing_data_folder_is_exit_code_3(call, tmp_path):
     result = call("run", "smnist", "--preset", "smoke", "--data-dir", tmp_path / "none", "--out", tmp_path / "run")
     assert result.exit_code == 3
     assert "does not exist" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_output_folder_that_cannot_be_made_is_exit_code_5_before_training(call, tmp_path):

@@ -143,3 +143,17 @@ def test_without_the_op_nothing_is_measured(call, monkeypatch):
     result = call("speed", "--units", 8, "--repeats", 1)
     assert result.exit_code == 4
     assert "its library is missing" in result.stderr
+
+
+@pytest.mark.parametrize("mode", speed.MODES)
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_that_is_installed_runs_a_whole_sequence(inputs, name, mode):
+    grad = np.ones((8, 15, 12), "float32")
+    run = PEERS[name](12, inputs, grad, mode)
+    if run is None:
+        pytest.skip(f"{name} is not installed or does not know {mode}")
+    result = run()
+    if mode == "inference":
+        outputs = np.asarray(result[0] if name == "onnxruntime_gru" else result)
+        assert outputs.size == 8 * 15 * 12
+        assert np.isfinite(outputs).all()

@@ -111,7 +111,7 @@ def test_resuming_a_finished_run_evaluates_it_again_without_training(spiral_run,
 
 
 def test_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(call, tmp_path):
-    options = ["--set", "optimizer=sgd", "--set", "learning_rate=1e30", "--set", "steps_per_epoch=3"]
+    options = ["--set", "optimizer=sgd", "--set", "learning_rate=1e38", "--set", "steps_per_epoch=3"]
     result = call("run", "spiral", "--preset", "smoke", "--model", "gru", "--out", tmp_path / "run", *options)
     assert result.exit_code == 6
     assert "the loss of epoch 1 is" in result.stderr

@@ -201,7 +201,8 @@ class Backward {
         const bool last = s + 1 == tiles_.segments_per_tile() || first + tiles_.segment >= shape_.units;
         const Ahead ahead = recurrent_.Memory(last ? k + 1 : k, last ? tiles_.first(tile) : first + tiles_.segment,
                                               tiles_.segment);
-        kernel({rows, lists, left, recurrent_.Rows(k, first, first_gate, gates), scratch.result.get() + entry, ahead});
+        kernel({rows, lists, left, recurrent_.Rows(k, first, first_gate, gates), scratch.result.get() + entry, ahead,
+                !recurrent_.packed()});
       }
     }
   }
@@ -320,10 +321,10 @@ class Backward {
       const int joint = split ? kGates - 1 : kGates;
       for (int64_t chunk = 0; chunk < lists.chunks(); ++chunk) {
         Accumulate(lists.From(chunk, first, false), count, weights, 0, joint, tile,
-                   ReadGates<T>(tiles_, gates, candidate, 0, joint));
+                   ReadGates<T>(tiles_, gates, candidate, 0, joint), NextChunk(chunk, tile));
         if (split) {
           Accumulate(lists.From(chunk, first, true), count, weights, joint, 1, tile,
-                     ReadGates<T>(tiles_, gates, nullptr, joint, 1));
+                     ReadGates<T>(tiles_, gates, nullptr, joint, 1), {});
         }
       }
       for (int64_t row = 0; row < count; ++row) {
@@ -335,14 +336,24 @@ class Backward {
     });
   }
 
+  // The gates that the chunk after this one reads, as far as they are in one piece.
+  Ahead NextChunk(int64_t chunk, int64_t tile) const {
+    const int64_t row = (chunk + 1) * ColumnLists<T>::kChunk, t = row / shape_.batch, b = row % shape_.batch;
+    if (t >= shape_.time) return {};
+    const int64_t rows = std::min(ColumnLists<T>::kChunk, shape_.batch - b);
+    return {reinterpret_cast<const char*>(Gates(t, tile, b)),
+            rows * kGates * tiles_.width * static_cast<int64_t>(sizeof(T))};
+  }
+
   void Accumulate(const Lists<T>& lists, int64_t rows, T* weights, int first_gate, int gates, int64_t tile,
-                  const TileRows<const T>& source) const {
+                  const TileRows<const T>& source, const Ahead& ahead) const {
     TileRows<T> output;
     for (int g = 0; g < gates; ++g) {
       output.base[g] = weights + (first_gate + g) * tiles_.width;
       output.stride[g] = kGates * tiles_.width;
     }
-    kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1]({rows, lists, output, output, source});
+    kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
+        {rows, lists, output, output, source, ahead});
   }
 
   const EgruShape shape_;

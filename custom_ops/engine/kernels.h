@@ -11,7 +11,7 @@ namespace keras_egru {
 
 constexpr int kGates = 3;        // u, r, z
 constexpr int kMaxVectors = 4;   // vectors of one gate in a tile
-constexpr int kMaxSegment = 32;  // units of one list segment: its rows of a weight tile fit the L1 cache
+constexpr int kMaxSegment = 64;  // units of one list segment: its rows of a weight tile about fill the L1 cache
 
 enum class Reset { kThreshold = 0, kSubtract = 1, kZero = 2 };
 
@@ -53,11 +53,12 @@ struct AccumulateArguments {
   TileRows<T> output;
   TileRows<const T> source;
   Ahead ahead = {};
+  bool scattered = false;  // rows of the source are far apart in memory: fetch those of later entries
 };
 
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
 // Cost an entry: gates * vectors FMAs and loads, and a share of one transposing reduction of `lanes` entries.
-// `result` is as long as the lists, whose capacity is a multiple of `lanes`.
+// `result` is as long as the lists, whose capacity is a multiple of `lanes`. The gates of `row` share one stride.
 template <typename T>
 struct DotsArguments {
   int64_t outputs;
@@ -66,6 +67,7 @@ struct DotsArguments {
   TileRows<const T> row;
   T* result;
   Ahead ahead = {};
+  bool scattered = false;  // the next call reads the same rows, a tile further: fetch that
 };
 
 // The elementwise part of one step for one tile of `rows` samples; see egru_forward.cc.

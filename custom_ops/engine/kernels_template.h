@@ -130,9 +130,21 @@ inline void Fetch(const Ahead& ahead, int64_t row, int64_t rows) {
   for (int64_t l = lines * row / rows; l < lines * (row + 1) / rows; ++l) __builtin_prefetch(ahead.from + l * line, 0, 2);
 }
 
-template <typename T, int gates, int vectors>
-void Accumulate(const AccumulateArguments<T>& a) {
+constexpr int64_t kFetchDistance = 16;  // entries
+
+// Whether all gates share one stride, so that a row's place is computed once. True of packed weights; the gradients of
+// z are the exception.
+template <int gates, typename Rows>
+inline bool SameStride(const Rows& rows) {
+  bool same = true;
+  for (int g = 1; g < gates; ++g) same = same && rows.stride[g] == rows.stride[0];
+  return same;
+}
+
+template <typename T, int gates, int vectors, bool same_stride>
+inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
   constexpr int lanes = Simd<T>::kLanes;
+  const AccumulateArguments<T> a = arguments;  // a copy that no store can change
   bool in_place = true;
   for (int g = 0; g < gates; ++g) in_place = in_place && a.start.base[g] == a.output.base[g];
   for (int64_t o = 0; o < a.outputs; ++o) {
@@ -145,28 +157,41 @@ void Accumulate(const AccumulateArguments<T>& a) {
     Vec<T> sum[gates * vectors];
 #pragma GCC unroll 3
     for (int g = 0; g < gates; ++g) {
+      const T* start = a.start.base[g] + o * a.start.stride[g];
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        sum[g * vectors + v] = Load(a.start.base[g] + o * a.start.stride[g] + v * lanes);
-      }
+      for (int v = 0; v < vectors; ++v) sum[g * vectors + v] = Load(start + v * lanes);
     }
     for (int64_t e = 0; e < count; ++e) {
       const T factor = value[e];
-      const int64_t i = index[e];
+      const int64_t i = index[e], place = i * a.source.stride[0];
+      if (a.scattered && e + kFetchDistance < count) {
+        const int64_t later = index[e + kFetchDistance] * a.source.stride[0];
+        for (int g = 0; g < gates; ++g) {
+          for (int v = 0; v < vectors; ++v) __builtin_prefetch(a.source.base[g] + later + v * lanes, 0, 2);
+        }
+      }
 #pragma GCC unroll 3
       for (int g = 0; g < gates; ++g) {
-        const T* row = a.source.base[g] + i * a.source.stride[g];
+        const T* row = a.source.base[g] + (same_stride ? place : i * a.source.stride[g]);
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * Load(row + v * lanes);
       }
     }
 #pragma GCC unroll 3
     for (int g = 0; g < gates; ++g) {
+      T* output = a.output.base[g] + o * a.output.stride[g];
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        Store<T>(a.output.base[g] + o * a.output.stride[g] + v * lanes, sum[g * vectors + v]);
-      }
+      for (int v = 0; v < vectors; ++v) Store<T>(output + v * lanes, sum[g * vectors + v]);
     }
+  }
+}
+
+template <typename T, int gates, int vectors>
+void Accumulate(const AccumulateArguments<T>& a) {
+  if (SameStride<gates>(a.source)) {
+    AccumulateRows<T, gates, vectors, true>(a);
+  } else {
+    AccumulateRows<T, gates, vectors, false>(a);
   }
 }
 
@@ -177,9 +202,10 @@ inline V AddNeighbours(V a, V b, std::integer_sequence<int, even...>) {
 }
 
 template <typename T, int gates, int vectors>
-void Dots(const DotsArguments<T>& a) {
+void Dots(const DotsArguments<T>& arguments) {
   constexpr int lanes = Simd<T>::kLanes;
   using Neighbours = std::make_integer_sequence<int, lanes>;
+  const DotsArguments<T> a = arguments;  // a copy that no store can change
   for (int64_t o = 0; o < a.outputs; ++o) {
     if (a.ahead.bytes) Fetch(a.ahead, o, a.outputs);
     const int64_t count = a.lists.count[o];
@@ -193,20 +219,27 @@ void Dots(const DotsArguments<T>& a) {
       for (int v = 0; v < vectors; ++v) left[g * vectors + v] = Load(a.left.base[g] + o * a.left.stride[g] + v * lanes);
     }
     for (int64_t p = 0; p < count; p += lanes) {
-      const int64_t last = count - p - 1;
+      // Beyond the end the last row stands in; nobody reads those results.
+      int32_t rows[lanes];
+      for (int j = 0; j < lanes; ++j) rows[j] = index[p + j < count ? p + j : count - 1];
       Vec<T> sum[lanes];
 #pragma GCC unroll 16
       for (int j = 0; j < lanes; ++j) {
-        // Beyond the end the last row stands in; nobody reads those results.
-        const int64_t i = index[p + (j < last ? j : last)];
-        Vec<T> partial = {};
+        const int64_t place = rows[j] * a.row.stride[0];
+        Vec<T> partial[gates];
 #pragma GCC unroll 3
         for (int g = 0; g < gates; ++g) {
-          const T* row = a.row.base[g] + i * a.row.stride[g];
-#pragma GCC unroll 4
-          for (int v = 0; v < vectors; ++v) partial += left[g * vectors + v] * Load(row + v * lanes);
+          const T* row = a.row.base[g] + place;
+          if (a.scattered) {
+            for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 2);
+          }
+          partial[g] = left[g * vectors] * Load(row);
+#pragma GCC unroll 3
+          for (int v = 1; v < vectors; ++v) partial[g] += left[g * vectors + v] * Load(row + v * lanes);
         }
-        sum[j] = partial;
+        sum[j] = partial[0];
+#pragma GCC unroll 2
+        for (int g = 1; g < gates; ++g) sum[j] += partial[g];
       }
       // A transposing reduction: lane j ends with the total of sum[j].
 #pragma GCC unroll 4

@@ -93,6 +93,8 @@ class TiledWeights {
     return result;
   }
 
+  bool packed() const { return packed_; }
+
   // The memory of `rows` rows from `first_row` on of one tile; nothing where it is not in one piece.
   Ahead Memory(int64_t tile, int64_t first_row, int64_t rows) const {
     if (!packed_ || tile >= tiles_.count || first_row >= rows_) return {};

@@ -14,6 +14,9 @@
 namespace keras_egru {
 namespace {
 
+constexpr int64_t kStreamedRows = 8;    // rows of weights in place that are read together: streams that a processor follows
+constexpr int64_t kStreamedGroups = 8;  // parts of such a row, each a task
+
 template <typename T>
 class Forward {
  public:
@@ -28,6 +31,7 @@ class Forward {
         blocks_(BatchBlocks(shape.batch)),
         recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         input_(tiles_, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
+        groups_(recurrent_.packed() ? tiles_.count : std::min(tiles_.count, kStreamedGroups)),
         layout_{tiles_, shape.batch},
         steps_at_once_(StepsAtOnce(shape)),
         input_segments_(CeilDivide(shape.features, kMaxSegment)),
@@ -104,6 +108,10 @@ class Forward {
     return rows;
   }
 
+  std::pair<int64_t, int64_t> TileRange(int64_t group) const {
+    return {tiles_.count * group / groups_, tiles_.count * (group + 1) / groups_};
+  }
+
   const T* Y(int64_t t, int64_t b) const {
     return t < 0 ? in_.initial_y + b * shape_.units : out_.y + Row(t, b) * shape_.units;
   }
@@ -170,56 +178,49 @@ class Forward {
     const SegmentedLists<T>& events = events_[t % 2];
     if (!options_.reset_after) {
       Join(events, events.value.get());
-      team_.Run(tiles_.count * blocks_, [&](int64_t task, int) { ResetGate(t, slot, task / blocks_, task % blocks_); });
+      team_.Run(groups_ * blocks_, [&](int64_t task, int) { ResetGate(t, slot, task / blocks_, task % blocks_); });
     }
-    Join(events, options_.reset_after ? events.value.get() : gated_.get());
-    team_.Run(tiles_.count * blocks_, [&](int64_t task, int) {
-      const int64_t tile = task / blocks_;
+    const T* values = options_.reset_after ? events.value.get() : gated_.get();
+    Join(events, values);
+    team_.Run(groups_ * blocks_, [&](int64_t task, int) {
+      const auto [first, last] = TileRange(task / blocks_);
       const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
-      T* gates = Gates(t, slot, tile, b0);
-      T* candidate = Candidate(t, slot, tile, b0);
-      if (options_.reset_after) {
-        const TileRows<T> rows = GateRows(gates, candidate, 0, kGates);
-        TileRows<const T> start = rows;
-        start.base[2] = Bias(tile, 3);
-        start.stride[2] = 0;
-        AddProduct(events, events.value.get(), tile, b0, b1, 0, kGates, start, rows);
-      } else {
-        const TileRows<T> rows = GateRows(gates, nullptr, 2, 1);
-        AddProduct(events, gated_.get(), tile, b0, b1, 2, 1, rows, rows);
-      }
-      UpdateState(t, tile, b0, b1, gates, candidate);
+      const int first_gate = options_.reset_after ? 0 : 2;
+      AddProduct(events, values, t, slot, first, last, b0, b1, first_gate, kGates - first_gate);
       int64_t found = 0;
-      for (int64_t b = b0; b < b1; ++b) {
-        const int64_t listed = ListEvents(events_[(t + 1) % 2], t, tile, b);
-        if (Valid(t, b)) found += listed;
+      for (int64_t tile = first; tile < last; ++tile) {
+        UpdateState(t, tile, b0, b1, Gates(t, slot, tile, b0), Candidate(t, slot, tile, b0));
+        for (int64_t b = b0; b < b1; ++b) {
+          const int64_t listed = ListEvents(events_[(t + 1) % 2], t, tile, b);
+          if (Valid(t, b)) found += listed;
+        }
       }
       events_found_ += found;
     });
   }
 
-  // reset_after=false: u and r of one tile, and the events of the tile scaled by r.
-  void ResetGate(int64_t t, int64_t slot, int64_t tile, int64_t block) const {
+  // reset_after=false: u and r of a group of tiles, and the events of those tiles scaled by r.
+  void ResetGate(int64_t t, int64_t slot, int64_t group, int64_t block) const {
     const SegmentedLists<T>& events = events_[t % 2];
+    const auto [first, last] = TileRange(group);
     const auto [b0, b1] = BlockRange(block, shape_.batch);
-    T* gates = Gates(t, slot, tile, b0);
-    const TileRows<T> rows = GateRows(gates, nullptr, 0, 2);
-    AddProduct(events, events.value.get(), tile, b0, b1, 0, 2, rows, rows);
-    for (int64_t b = b0; b < b1; ++b) {
-      T* r = gates + (b - b0) * kGates * tiles_.width + tiles_.width;
-      kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
-      for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
-        const int64_t slot_of_row = events.slot(tile * tiles_.segments_per_tile() + s, b);
-        const int64_t entry = slot_of_row * tiles_.segment;
-        for (int64_t e = 0; e < events.count[slot_of_row]; ++e) {
-          gated_[entry + e] = r[s * tiles_.segment + events.index[entry + e]] * events.value[entry + e];
+    AddProduct(events, events.value.get(), t, slot, first, last, b0, b1, 0, 2);
+    for (int64_t tile = first; tile < last; ++tile) {
+      for (int64_t b = b0; b < b1; ++b) {
+        T* r = Gates(t, slot, tile, b) + tiles_.width;
+        kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
+        for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
+          const int64_t row = events.slot(tile * tiles_.segments_per_tile() + s, b), entry = row * tiles_.segment;
+          for (int64_t e = entry; e < entry + events.count[row]; ++e) {
+            gated_[e] = r[s * tiles_.segment + events.index[e]] * events.value[e];
+          }
         }
       }
     }
   }
 
-  // Weights that are read in place are read once a step, from far memory: there one long list of events, whose rows can be
-  // fetched ahead, is better than segments, whose rows would stay in the cache.
+  // Weights that are read in place come from far memory, once a step. There one list of all events of a sample is better
+  // than segments, whose rows would stay in the cache.
   void Join(const SegmentedLists<T>& events, const T* values) const {
     if (recurrent_.packed()) return;
     for (int64_t b = 0; b < shape_.batch; ++b) {
@@ -236,21 +237,60 @@ class Forward {
     }
   }
 
-  void AddProduct(const SegmentedLists<T>& events, const T* values, int64_t tile, int64_t b0, int64_t b1,
-                  int first_gate, int gates, const TileRows<const T>& start, const TileRows<T>& output) const {
-    const auto kernel = kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1];
-    if (!recurrent_.packed()) {
-      const int64_t entry = b0 * shape_.units;
-      const Lists<T> lists = {joined_index_.get() + entry, joined_value_.get() + entry, joined_count_.get() + b0, nullptr,
-                              shape_.units};
-      return kernel({b1 - b0, lists, start, output, recurrent_.Rows(tile, 0, first_gate, gates), {}, true});
+  // What a product is added to: gates [first_gate, first_gate + gates) of one tile. With reset_after y V_z has a place of
+  // its own, and starts from its bias.
+  struct Targets {
+    TileRows<const T> start;
+    TileRows<T> output;
+  };
+  Targets TargetsOf(int64_t t, int64_t slot, int64_t tile, int64_t b, int first_gate, int gates) const {
+    T* candidate = gates == kGates ? Candidate(t, slot, tile, b) : nullptr;
+    Targets targets;
+    targets.output = GateRows(Gates(t, slot, tile, b), candidate, first_gate, gates);
+    targets.start = targets.output;
+    if (candidate) {
+      targets.start.base[2] = Bias(tile, 3);
+      targets.start.stride[2] = 0;
     }
-    for (int64_t s = 0; s * tiles_.segment < shape_.units; ++s) {
-      Lists<T> lists = events.From(s, b0);
-      lists.value = values + events.slot(s, b0) * tiles_.segment;
-      kernel({b1 - b0, lists, s == 0 ? start : TileRows<const T>(output), output,
-              recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates),
-              recurrent_.Memory(tile, (s + 1) * tiles_.segment, tiles_.segment)});
+    return targets;
+  }
+
+  // Adds the rows of V that the events select, for tiles [first, last) and samples [b0, b1).
+  void AddProduct(const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first, int64_t last,
+                  int64_t b0, int64_t b1, int first_gate, int gates) const {
+    if (!recurrent_.packed()) return StreamProduct(t, slot, first, last, b0, b1, first_gate, gates);
+    for (int64_t tile = first; tile < last; ++tile) {
+      const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
+      for (int64_t s = 0; s * tiles_.segment < shape_.units; ++s) {
+        Lists<T> lists = events.From(s, b0);
+        lists.value = values + events.slot(s, b0) * tiles_.segment;
+        kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
+            {b1 - b0, lists, s == 0 ? to.start : to.output, to.output,
+             recurrent_.Rows(tile, s * tiles_.segment, first_gate, gates),
+             recurrent_.Memory(tile, (s + 1) * tiles_.segment, tiles_.segment)});
+      }
+    }
+  }
+
+  // The same from weights in place: a few rows at a time over all tiles, so that each row is read in order.
+  void StreamProduct(int64_t t, int64_t slot, int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate,
+                     int gates) const {
+    int64_t longest = 0;
+    for (int64_t b = b0; b < b1; ++b) longest = std::max<int64_t>(longest, joined_count_[b]);
+    for (int64_t e = 0; e == 0 || e < longest; e += kStreamedRows) {
+      int64_t begin[kMostInPlace];
+      int32_t count[kMostInPlace];
+      for (int64_t b = b0; b < b1; ++b) {
+        begin[b - b0] = b * shape_.units + e;
+        count[b - b0] = static_cast<int32_t>(std::clamp<int64_t>(joined_count_[b] - e, 0, kStreamedRows));
+      }
+      const Lists<T> lists = {joined_index_.get(), joined_value_.get(), count, begin, 0};
+      for (int64_t tile = first; tile < last; ++tile) {
+        const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
+        kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
+            {b1 - b0, lists, e == 0 ? to.start : to.output, to.output, recurrent_.Rows(tile, 0, first_gate, gates), {},
+             tile + 1 < last});
+      }
     }
   }
 
@@ -294,6 +334,7 @@ class Forward {
   const Tiles<T> tiles_;
   const int64_t blocks_;  // of the batch
   const TiledWeights<T> recurrent_, input_;
+  const int64_t groups_;  // of tiles, each a task
   const GateLayout<T> layout_;
   const int64_t steps_at_once_, input_segments_;
   const SegmentedLists<T> input_events_;

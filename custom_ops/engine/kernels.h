@@ -53,7 +53,7 @@ struct AccumulateArguments {
   TileRows<T> output;
   TileRows<const T> source;
   Ahead ahead = {};
-  bool scattered = false;  // rows of the source are far apart in memory: fetch those of later entries
+  bool scattered = false;  // the next call reads the same rows, a tile further: fetch that
 };
 
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)

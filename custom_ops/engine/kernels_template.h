@@ -130,8 +130,6 @@ inline void Fetch(const Ahead& ahead, int64_t row, int64_t rows) {
   for (int64_t l = lines * row / rows; l < lines * (row + 1) / rows; ++l) __builtin_prefetch(ahead.from + l * line, 0, 2);
 }
 
-constexpr int64_t kFetchDistance = 16;  // entries
-
 // Whether all gates share one stride, so that a row's place is computed once. True of packed weights; the gradients of
 // z are the exception.
 template <int gates, typename Rows>
@@ -164,15 +162,12 @@ inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
     for (int64_t e = 0; e < count; ++e) {
       const T factor = value[e];
       const int64_t i = index[e], place = i * a.source.stride[0];
-      if (a.scattered && e + kFetchDistance < count) {
-        const int64_t later = index[e + kFetchDistance] * a.source.stride[0];
-        for (int g = 0; g < gates; ++g) {
-          for (int v = 0; v < vectors; ++v) __builtin_prefetch(a.source.base[g] + later + v * lanes, 0, 2);
-        }
-      }
 #pragma GCC unroll 3
       for (int g = 0; g < gates; ++g) {
         const T* row = a.source.base[g] + (same_stride ? place : i * a.source.stride[g]);
+        if (a.scattered) {
+          for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 2);
+        }
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * Load(row + v * lanes);
       }

@@ -22,7 +22,8 @@ inline std::pair<int64_t, int64_t> BlockRange(int64_t block, int64_t batch) {
 }
 
 // Packing reads and writes a matrix once; it pays where several samples then read each of its rows.
-inline bool ShouldPack(int64_t readers) { return readers > 4; }
+constexpr int64_t kMostInPlace = 4;  // samples that read a matrix in place
+inline bool ShouldPack(int64_t readers) { return readers > kMostInPlace; }
 
 // One thread below this many multiplications a step: meeting costs about a microsecond.
 constexpr int64_t kWorthSharing = 1 << 18;

@@ -86,7 +86,7 @@ class _Tally(NamedTuple):
             "activity_sparsity": share(self.silent),
             "backward_sparsity": share(self.blocked),
             "surrogate_sparsity": share(self.flat),
-            "effective_macs": self.macs.effective / steps,
+            "effective_macs": float(self.macs.effective) / steps,
             "dense_macs": self.macs.dense / steps,
         }
 

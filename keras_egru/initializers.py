@@ -7,7 +7,7 @@ from keras.src.initializers.random_initializers import RandomInitializer
 
 @keras.saving.register_keras_serializable(package="keras_egru")
 class Beta(RandomInitializer):
-    """Draws from `Beta(3 m / (1 - m), 3)`, whose mean is `m` (the EGRU authors' threshold initialisation).
+    """Draws from `Beta(3 m / (1 - m), 3)`, whose mean is `m`.
 
     Args:
         mean: Float in (0, 1), the mean m. Default 0.3.

@@ -76,9 +76,9 @@ class Forward {
 
  private:
   // Steps whose input events are listed and projected together: enough rows to read each input weight tile rarely, few
-  // enough to keep the lists in the cache.
+  // enough that lists, and gates that nobody keeps, stay in the cache.
   static int64_t StepsAtOnce(const EgruShape& shape) {
-    const int64_t rows = std::max<int64_t>(256, (1 << 18) / std::max<int64_t>(1, shape.features));
+    constexpr int64_t rows = 512;
     return std::clamp<int64_t>(rows / shape.batch, 1, shape.time);
   }
 

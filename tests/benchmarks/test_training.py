@@ -29,7 +29,7 @@ def test_the_record_has_every_field_and_figures_that_hold_together(spiral_run):
     _, record = spiral_run
     assert set(record) == set(records.FIELDS)
     assert (record["task"], record["preset"], record["model"], record["method"]) == ("spiral", "smoke", "egru", "bptt")
-    assert record["command"].startswith("python -m benchmarks ")
+    assert record["command"].startswith("python -m benchmarks")
     assert record["dataset"] == {
         "name": "spirals",
         "path": None,

@@ -35,9 +35,6 @@ struct TileRows {
   operator TileRows<const T>() const { return {{base[0], base[1], base[2]}, {stride[0], stride[1], stride[2]}}; }
 };
 
-// output[o] = start[o] + sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
-// Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once. `start` is the
-// output itself, or a bias of stride 0.
 // Memory that the next call will read: fetched towards the cache while this call computes, a share for each output row,
 // since rows are read in an order that the processor cannot guess.
 struct Ahead {
@@ -45,6 +42,9 @@ struct Ahead {
   int64_t bytes = 0;
 };
 
+// output[o] = start[o] + sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
+// Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once. `start` is the
+// output itself, or a bias of stride 0.
 template <typename T>
 struct AccumulateArguments {
   int64_t outputs;

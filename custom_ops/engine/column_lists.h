@@ -27,14 +27,9 @@ class ColumnLists {
         count_(chunks_ * columns),
         begin_(chunks_ * columns) {}
 
-  // row_data(row): its `columns` numbers, or null for a row to leave out. index_of(row): the number that names the row in
-  // the lists. `extra_values`: room for a second value an entry, filled by the caller through ForEachEntry.
-  template <typename RowData, typename IndexOf>
-  void Build(Team& team, bool extra_values, const RowData& row_data, const IndexOf& index_of) {
-    // The nonzero entries of one row, for each member of the team.
-    const int64_t room = columns_ + kernels_.lanes;
-    Buffer<int32_t> row_index(team.members() * room);
-    Buffer<T> row_value(team.members() * room);
+  // Counts the entries of every column. row_data(row): its `columns` numbers, or null for a row to leave out.
+  template <typename RowData>
+  void Count(Team& team, const RowData& row_data) {
     count_.Zero();
     team.Run(chunks_, [&](int64_t chunk, int) {
       int32_t* count = count_.get() + chunk * columns_;
@@ -42,15 +37,24 @@ class ColumnLists {
         for (int64_t i = 0; i < columns_; ++i) count[i] += data[i] != T(0);
       });
     });
-    int64_t total = 0;
+    entries_ = 0;
     for (int64_t i = 0; i < chunks_ * columns_; ++i) {
-      begin_[i] = total;
-      total += count_[i];
+      begin_[i] = entries_;
+      entries_ += count_[i];
     }
-    entries_ = total;
-    index_.Resize(total);
-    value_.Resize(total);
-    if (extra_values) extra_.Resize(total);
+  }
+
+  // Lists what was counted. index_of(row): the number that names the row in the lists. `extra_values`: room for a second
+  // value an entry, set by FillExtra.
+  template <typename RowData, typename IndexOf>
+  void Fill(Team& team, bool extra_values, const RowData& row_data, const IndexOf& index_of) {
+    // The nonzero entries of one row, for each member of the team.
+    const int64_t room = columns_ + kernels_.lanes;
+    Buffer<int32_t> row_index(team.members() * room);
+    Buffer<T> row_value(team.members() * room);
+    index_.Resize(entries_);
+    value_.Resize(entries_);
+    if (extra_values) extra_.Resize(entries_);
     team.Run(chunks_, [&](int64_t chunk, int member) {
       int32_t* column = row_index.get() + member * room;
       T* number = row_value.get() + member * room;

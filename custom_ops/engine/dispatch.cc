@@ -31,7 +31,11 @@ const Kernels<T>& SelectKernels() {
   const char* wanted = std::getenv("KERAS_EGRU_ISA");
   const bool scalar = wanted && std::strcmp(wanted, "scalar") == 0;
   const bool avx2 = wanted && std::strcmp(wanted, "avx2") == 0;
-  if (!scalar && !avx2 && HasAvx512() && Avx512Kernels<T>()) return *Avx512Kernels<T>();
+  const bool avx512 = wanted && std::strcmp(wanted, "avx512") == 0;
+  if (!scalar && !avx2 && HasAvx512()) {
+    if (!avx512 && AmxKernels<T>()) return *AmxKernels<T>();
+    if (Avx512Kernels<T>()) return *Avx512Kernels<T>();
+  }
   if (!scalar && HasAvx2() && Avx2Kernels<T>()) return *Avx2Kernels<T>();
   return *ScalarKernels<T>();
 }

@@ -16,11 +16,15 @@ struct EgruShape {
   int64_t batch = 0, time = 0, features = 0, units = 0;
 };
 
+// How matrices are multiplied: by what is faster for the counted density, or always the same way.
+enum class Products { kAuto, kSparse, kDense };
+
 struct EgruOptions {
   Reset reset = Reset::kThreshold;
   bool reset_after = true;
   double surrogate_height = 0.7;  // of the triangular surrogate
   double surrogate_width = 1.0;
+  Products products = Products::kAuto;
 };
 
 // What the sequence reads, forward and backward.

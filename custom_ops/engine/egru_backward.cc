@@ -2,38 +2,22 @@
 // block:
 //   dL/dy_t of the tile = upstream + rows of V times dA_{t+1}, only where e_t = dy_t/dc_t != 0      (Kernels::dots)
 //   gradients of the pre-activations, of thresholds and biases, and what step t-1 inherits (Kernels::state_backward)
-// dL/dy enters dL/dc times e, so leaving out entries with e = 0 changes nothing. The weight gradients follow, over all
-// steps at once: row i of dV collects the events of unit i, row f of dU the nonzero inputs f (Kernels::accumulate).
+// dL/dy enters dL/dc times e, so leaving out entries with e = 0 changes nothing, and neither does computing them: where so
+// many are needed that a dense product is faster, dA_{t+1} is packed and multiplied whole (Kernels::dense). That is decided
+// anew for every step. The weight gradients follow, over all steps at once (weight_gradient.h).
 #include <algorithm>
 #include <atomic>
 #include <memory>
 #include <vector>
 
-#include "column_lists.h"
+#include "dense_blocks.h"
 #include "egru.h"
-#include "event_list.h"
 #include "tiles.h"
+#include "weight_gradient.h"
 #include "work.h"
 
 namespace keras_egru {
 namespace {
-
-constexpr int64_t kGradientRows = 512;  // rows of a weight gradient in one task: its tile fits the L2 cache
-
-// Rows of the saved gates (or of their gradients) of one tile, with the third gate taken from `candidate` if given.
-template <typename T>
-TileRows<const T> ReadGates(const Tiles<T>& tiles, const T* gates, const T* candidate, int first_gate, int count) {
-  TileRows<const T> rows;
-  for (int g = 0; g < count; ++g) {
-    rows.base[g] = gates + (first_gate + g) * tiles.width;
-    rows.stride[g] = kGates * tiles.width;
-  }
-  if (candidate) {
-    rows.base[count - 1] = candidate;
-    rows.stride[count - 1] = tiles.width;
-  }
-  return rows;
-}
 
 template <typename T>
 class Backward {
@@ -52,14 +36,22 @@ class Backward {
         tiles_(kernels_, shape.units),
         blocks_(BatchBlocks(shape.batch)),
         layout_{tiles_, shape.batch},
+        row_blocks_(CeilDivide(shape.batch, tiles_.width)),
+        places_{tiles_.count},
         recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
+        list_all_(!recurrent_.packed() && options.products == Products::kDense),
+        recurrent_blocks_(kernels_),
+        gradient_blocks_(kernels_),
         threshold_(tiles_.count * tiles_.width),
         first_valid_(shape.batch),
         carry_y_(tiles_.count * shape.batch * tiles_.width),
         carry_c_(tiles_.count * shape.batch * tiles_.width),
         partial_(tiles_.count * blocks_ * kPartials * tiles_.width),
-        events_(kernels_, shape.time * shape.batch, shape.units),
-        input_events_(kernels_, shape.time * shape.batch, shape.features),
+        needed_index_(tiles_.segments * shape.batch * tiles_.segment),
+        needed_count_(tiles_.segments * shape.batch),
+        recurrent_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.units, out.gates, nullptr),
+        input_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.features, out.gates,
+                        options.reset_after ? out.candidate : nullptr),
         team_(scheduler, TeamSize(scheduler, shape)) {
     std::fill(threshold_.get(), threshold_.get() + threshold_.size(), T(1));
     std::copy(in.threshold, in.threshold + shape.units, threshold_.get());
@@ -70,13 +62,14 @@ class Backward {
     carry_y_.Zero();
     carry_c_.Zero();
     partial_.Zero();
-    for (int member = 0; member < team_.members(); ++member) scratch_.emplace_back(new Scratch(tiles_, shape));
+    for (int member = 0; member < team_.members(); ++member) scratch_.emplace_back(new Scratch(tiles_));
   }
 
   EgruGradientCounters Run() {
-    team_.Run(tiles_.count, [&](int64_t tile, int) { recurrent_.Pack(tile); });
     ListEvents();
+    team_.Run(tiles_.count * blocks_, [&](int64_t task, int) { ListNeeded(shape_.time - 1, task / blocks_, task % blocks_); });
     for (int64_t t = shape_.time - 1; t >= 0; --t) Step(t);
+    Prepare(-1);
     team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
       const int64_t tile = task / blocks_;
       const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
@@ -88,9 +81,9 @@ class Backward {
       }
     });
     ReducePartials();
-    WeightGradient(events_, shape_.units, true, out_.recurrent_kernel);
-    WeightGradient(input_events_, shape_.features, false, out_.kernel);
-    return {backward_entries_, events_.entries(), input_events_.entries()};
+    recurrent_gradient_.Compute(team_, EventSource(), out_.recurrent_kernel);
+    input_gradient_.Compute(team_, InputSource(), out_.kernel);
+    return {backward_entries_, recurrent_gradient_.entries(), input_gradient_.entries()};
   }
 
  private:
@@ -98,17 +91,9 @@ class Backward {
 
   // What one member of the team needs for itself.
   struct Scratch {
-    Scratch(const Tiles<T>& tiles, const EgruShape& shape)
-        : index(kBatchBlock * tiles.width),
-          count(tiles.segments_per_tile() * kBatchBlock),
-          result(kBatchBlock * tiles.width),
-          reset_gate(kBatchBlock * tiles.width),
-          weights(std::min(kGradientRows, std::max(shape.units, shape.features)) * kGates * tiles.width) {}
-    Buffer<int32_t> index;  // needed entries, [segments_per_tile, samples, segment]
-    Buffer<int32_t> count;
-    Buffer<T> result;      // their dot products
+    explicit Scratch(const Tiles<T>& tiles) : result(kBatchBlock * tiles.width), reset_gate(kBatchBlock * tiles.width) {}
+    Buffer<T> result;      // dot products of the needed entries, or of all
     Buffer<T> reset_gate;  // r of the samples
-    Buffer<T> weights;     // rows of a weight gradient, [rows, 3, width]
   };
 
   int64_t Row(int64_t t, int64_t b) const { return b * shape_.time + t; }
@@ -126,127 +111,211 @@ class Backward {
   T* CarryY(int64_t tile, int64_t b) const { return carry_y_.get() + (tile * shape_.batch + b) * tiles_.width; }
   T* CarryC(int64_t tile, int64_t b) const { return carry_c_.get() + (tile * shape_.batch + b) * tiles_.width; }
 
-  // Rows are numbered t * batch + b; in the lists by their place in the gates, so that one base serves a whole tile.
+  auto EventSource() const {
+    return [this](int64_t t, int64_t b) { return Valid(t, b) ? Y(t - 1, b) : nullptr; };
+  }
+  auto InputSource() const {
+    return [this](int64_t t, int64_t b) {
+      return Valid(t, b) ? in_.inputs + Row(t, b) * shape_.features : nullptr;
+    };
+  }
+
   void ListEvents() {
-    const auto place = [&](int64_t row) { return layout_.row(row / shape_.batch, 0, row % shape_.batch); };
-    events_.Build(
-        team_, !options_.reset_after,
-        [&](int64_t row) -> const T* {
-          const int64_t t = row / shape_.batch, b = row % shape_.batch;
-          return Valid(t, b) ? Y(t - 1, b) : nullptr;
-        },
-        place);
+    recurrent_gradient_.List(team_, !options_.reset_after, EventSource());
     if (!options_.reset_after) {  // (r * y) multiplies V_z; r is still in the gates
-      events_.FillExtra(team_, [&](int64_t unit, int64_t index, T value) {
+      recurrent_gradient_.SplitValues(team_, [&](int64_t unit, int64_t index, T value) {
         const int64_t row = index + unit / tiles_.width * shape_.batch;
         return value * out_.gates[(row * kGates + 1) * tiles_.width + unit % tiles_.width];
       });
     }
-    input_events_.Build(
-        team_, false,
-        [&](int64_t row) -> const T* {
-          const int64_t t = row / shape_.batch, b = row % shape_.batch;
-          return Valid(t, b) ? in_.inputs + Row(t, b) * shape_.features : nullptr;
-        },
-        place);
+    input_gradient_.List(team_, false, InputSource());
   }
 
-  void Step(int64_t t) {
-    team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
-      const int64_t tile = task / blocks_;
-      const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
-      if (t + 1 < shape_.time) AddRecurrentGradient(t, tile, b0, b1, *scratch_[member]);
-      UpdateState(t, tile, task % blocks_, b0, b1);
-    });
-    if (!options_.reset_after) {
-      team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
-        ResetGateGradient(t, task / blocks_, task % blocks_, *scratch_[member]);
-      });
-    }
-  }
-
-  // Lists the entries of the tile whose dL/dy_t is needed, and adds the dot products of their rows of V with dA_{t+1}
-  // over gates [first_gate, first_gate + gates).
-  void DotProducts(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, Scratch& scratch) const {
-    const int64_t rows = b1 - b0;
+  // Lists the entries of one tile and batch block whose dL/dy_t is needed.
+  void ListNeeded(int64_t t, int64_t tile, int64_t block) {
     const T height = static_cast<T>(options_.surrogate_height);
     const T inverse_width = static_cast<T>(1.0 / options_.surrogate_width);
+    const auto [b0, b1] = BlockRange(block, shape_.batch);
+    int64_t needed = 0;
     for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
       const int64_t first = tiles_.first(tile) + s * tiles_.segment;
       const int64_t columns = std::clamp<int64_t>(shape_.units - first, 0, tiles_.segment);
       for (int64_t b = b0; b < b1; ++b) {
-        int32_t* index = scratch.index.get() + (s * kBatchBlock + b - b0) * tiles_.segment;
+        const int64_t slot = NeededSlot(tile, s, b);
+        int32_t* index = needed_index_.get() + slot * tiles_.segment;
         int64_t found = 0;
-        if (Valid(t + 1, b)) {
-          if (t < first_valid_[b]) {  // y is the initial state, which does not come from c
+        if (t + 1 < shape_.time && Valid(t + 1, b)) {
+          // Before the first valid step y is the initial state, which does not come from c.
+          if (t < first_valid_[b] || list_all_) {
             for (; found < columns; ++found) index[found] = static_cast<int32_t>(found);
           } else {
             found = kernels_.list_passing(C(t, b) + first, threshold_.get() + first, columns, height, inverse_width, index);
           }
         }
-        scratch.count[s * kBatchBlock + b - b0] = static_cast<int32_t>(found);
+        needed_count_[slot] = static_cast<int32_t>(found);
+        needed += found;
       }
     }
-    std::fill_n(scratch.result.get(), kBatchBlock * tiles_.width, T{});
+    needed_ += needed;
+  }
+  int64_t NeededSlot(int64_t tile, int64_t segment, int64_t b) const {
+    return (tile * tiles_.segments_per_tile() + segment) * shape_.batch + b;
+  }
+
+  // Decides how step t multiplies, and packs for it.
+  void Prepare(int64_t t) {
+    if (t + 1 >= shape_.time) return;
+    dense_ = recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, needed_,
+                                                  kernels_.dense.dots_cost);
+    backward_entries_ += needed_;
+    if (!dense_) return PackSparse();
+    PackDense();
+    PackGradients(t + 1, 0, options_.reset_after ? kGates : kGates - 1);
+  }
+
+  void PackSparse() {
+    if (recurrent_ready_) return;
+    team_.Run(tiles_.count, [&](int64_t tile, int) { recurrent_.Pack(tile); });
+    recurrent_ready_ = true;
+  }
+
+  void PackDense() {
+    if (!recurrent_blocks_.empty()) return;
+    recurrent_blocks_.Resize(places_.count(tiles_.count));
+    gradient_blocks_.Resize(row_blocks_ * places_.count(1));
+    team_.Run(tiles_.count * tiles_.count, [&](int64_t task, int) {
+      PackWeightBlock(kernels_, tiles_, in_.recurrent_kernel, shape_.units, task / tiles_.count, task % tiles_.count,
+                      places_, recurrent_blocks_, true);
+    });
+  }
+
+  // The gradients of the pre-activations of step t, gates [first_gate, first_gate + gates), for dense products.
+  void PackGradients(int64_t t, int first_gate, int gates) {
+    team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
+      const int64_t k = task / row_blocks_, block = task % row_blocks_;
+      RowPointers<T> rows;
+      for (int64_t b = block * tiles_.width; b < std::min(shape_.batch, (block + 1) * tiles_.width); ++b) {
+        rows.Add(Gates(t, k, b));
+      }
+      for (int gate = first_gate; gate < first_gate + gates; ++gate) {
+        kernels_.dense.pack_left({rows.row, rows.count, gate * tiles_.width, tiles_.valid(k),
+                                  gradient_blocks_[places_.at(0, k, gate) * row_blocks_ + block]});
+      }
+    });
+  }
+
+  void Step(int64_t t) {
+    Prepare(t);
+    needed_ = 0;
+    team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
+      const int64_t tile = task / blocks_;
+      const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
+      if (t + 1 < shape_.time) AddRecurrentGradient(t, tile, b0, b1, *scratch_[member]);
+      UpdateState(t, tile, task % blocks_, b0, b1);
+      ListNeeded(t - 1, tile, task % blocks_);
+    });
+    if (!options_.reset_after) {
+      const bool dense = recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units,
+                                                              needed_, kernels_.dense.dots_cost);
+      if (dense) {
+        PackDense();
+        PackGradients(t, kGates - 1, 1);
+      } else {
+        PackSparse();
+      }
+      team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
+        ResetGateGradient(dense, t, task / blocks_, task % blocks_, *scratch_[member]);
+      });
+    }
+  }
+
+  // result[row, unit] = V dA of gates [first_gate, first_gate + gates) for all entries of one tile; `result` has rows of
+  // `tiles_.width` numbers, and is added to.
+  void DenseProducts(int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result) const {
+    for (int64_t k = 0; k < tiles_.count; ++k) {
+      for (int gate = first_gate; gate < first_gate + gates; ++gate) {
+        const int64_t weights = places_.at(k, tile, gate), next = places_.at(std::min(k + 1, tiles_.count - 1), tile, gate);
+        for (int64_t b = b0; b < b1; b += tiles_.width) {
+          const Ahead ahead = b + tiles_.width < b1 ? Ahead{} : recurrent_blocks_.Memory(next);
+          kernels_.dense.multiply({std::min(tiles_.width, b1 - b), tiles_.valid(k), tiles_.valid(tile),
+                                   gradient_blocks_[places_.at(0, k, gate) * row_blocks_ + b / tiles_.width],
+                                   recurrent_blocks_[weights], result + (b - b0) * tiles_.width, tiles_.width, ahead});
+        }
+      }
+    }
+  }
+
+  // The same for the needed entries alone, in the order of their list: [segments_per_tile, kBatchBlock, segment].
+  void SparseProducts(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result) const {
+    std::fill_n(result, kBatchBlock * tiles_.width, T{});
     for (int64_t k = 0; k < tiles_.count; ++k) {
       const auto kernel = kernels_.dots[gates - 1][tiles_.vectors(k) - 1];
-      const TileRows<const T> left =
-          ReadGates<T>(tiles_, Gates(t + 1, k, b0), nullptr, first_gate, gates);
+      const TileRows<const T> left = ReadGates<T>(tiles_, Gates(t + 1, k, b0), nullptr, first_gate, gates);
       for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
         const int64_t first = tiles_.first(tile) + s * tiles_.segment;
         if (first >= shape_.units) break;
-        const int64_t entry = s * kBatchBlock * tiles_.segment;
-        const Lists<T> lists = {scratch.index.get() + entry, nullptr, scratch.count.get() + s * kBatchBlock, nullptr,
+        const int64_t slot = NeededSlot(tile, s, b0);
+        const Lists<T> lists = {needed_index_.get() + slot * tiles_.segment, nullptr, needed_count_.get() + slot, nullptr,
                                 tiles_.segment};
         const bool last = s + 1 == tiles_.segments_per_tile() || first + tiles_.segment >= shape_.units;
         const Ahead ahead = recurrent_.Memory(last ? k + 1 : k, last ? tiles_.first(tile) : first + tiles_.segment,
                                               tiles_.segment);
-        kernel({rows, lists, left, recurrent_.Rows(k, first, first_gate, gates), scratch.result.get() + entry, ahead,
-                !recurrent_.packed()});
+        kernel({b1 - b0, lists, left, recurrent_.Rows(k, first, first_gate, gates),
+                result + s * kBatchBlock * tiles_.segment, ahead, !recurrent_.packed()});
       }
     }
   }
 
-  // visit(b, unit of the tile, dot product) for what DotProducts listed.
+  // visit(b, unit of the tile, dot product) for what SparseProducts computed.
   template <typename Visit>
-  int64_t ForResults(int64_t b0, int64_t b1, const Scratch& scratch, const Visit& visit) const {
-    int64_t visited = 0;
+  void ForResults(int64_t tile, int64_t b0, int64_t b1, const T* result, const Visit& visit) const {
     for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
       for (int64_t b = b0; b < b1; ++b) {
-        const int64_t entry = (s * kBatchBlock + b - b0) * tiles_.segment;
-        const int32_t count = scratch.count[s * kBatchBlock + b - b0];
-        for (int32_t e = 0; e < count; ++e) visit(b, s * tiles_.segment + scratch.index[entry + e], scratch.result[entry + e]);
-        visited += count;
+        const int64_t slot = NeededSlot(tile, s, b), entry = slot * tiles_.segment;
+        const T* from = result + (s * kBatchBlock + b - b0) * tiles_.segment;
+        for (int32_t e = 0; e < needed_count_[slot]; ++e) visit(b, s * tiles_.segment + needed_index_[entry + e], from[e]);
       }
     }
-    return visited;
   }
 
   // dL/dy_t += V dA_{t+1}, where it is needed.
-  void AddRecurrentGradient(int64_t t, int64_t tile, int64_t b0, int64_t b1, Scratch& scratch) {
-    DotProducts(t, tile, b0, b1, 0, options_.reset_after ? kGates : 2, scratch);
-    backward_entries_ += ForResults(b0, b1, scratch, [&](int64_t b, int64_t unit, T dot) { CarryY(tile, b)[unit] += dot; });
+  void AddRecurrentGradient(int64_t t, int64_t tile, int64_t b0, int64_t b1, Scratch& scratch) const {
+    const int gates = options_.reset_after ? kGates : kGates - 1;
+    if (dense_) return DenseProducts(tile, b0, b1, 0, gates, CarryY(tile, b0));
+    SparseProducts(t, tile, b0, b1, 0, gates, scratch.result.get());
+    ForResults(tile, b0, b1, scratch.result.get(), [&](int64_t b, int64_t unit, T dot) { CarryY(tile, b)[unit] += dot; });
   }
 
   // reset_after=false: with s = V_z dA_z = dL/d(r y), the gate r gets s y r (1 - r) and y_{t-1} gets s r.
-  void ResetGateGradient(int64_t t, int64_t tile, int64_t block, Scratch& scratch) const {
+  void ResetGateGradient(bool dense, int64_t t, int64_t tile, int64_t block, Scratch& scratch) const {
     const auto [b0, b1] = BlockRange(block, shape_.batch);
-    const int64_t first_row = b0;
-    DotProducts(t - 1, tile, b0, b1, 2, 1, scratch);
-    T* gate = Gates(t, tile, b0) + tiles_.width;  // holds r, and gets the gradient of a_r
-    for (int64_t row = 0; row < b1 - b0; ++row) {
-      T* r = gate + row * kGates * tiles_.width;
-      std::copy_n(r, tiles_.width, scratch.reset_gate.get() + row * tiles_.width);
-      std::fill_n(r, tiles_.width, T{});
+    const int64_t first_row = b0, rows = b1 - b0, width = tiles_.width;
+    T* result = scratch.result.get();
+    if (dense) {
+      std::fill_n(result, rows * width, T{});
+      DenseProducts(tile, b0, b1, kGates - 1, 1, result);
+    } else {
+      SparseProducts(t - 1, tile, b0, b1, kGates - 1, 1, result);
+    }
+    T* gate = Gates(t, tile, b0) + width;  // holds r, and gets the gradient of a_r
+    for (int64_t row = 0; row < rows; ++row) {
+      T* r = gate + row * kGates * width;
+      std::copy_n(r, width, scratch.reset_gate.get() + row * width);
+      std::fill_n(r, width, T{});
     }
     T* grad_bias = Partial(tile, block, 2);
-    ForResults(b0, b1, scratch, [&](int64_t b, int64_t unit, T s) {
-      const T r = scratch.reset_gate[(b - first_row) * tiles_.width + unit];
+    const auto visit = [&](int64_t b, int64_t unit, T s) {
+      const T r = scratch.reset_gate[(b - first_row) * width + unit];
       const T grad_a_r = s * Y(t - 1, b)[tiles_.first(tile) + unit] * r * (T(1) - r);
       CarryY(tile, b)[unit] += s * r;
-      gate[(b - first_row) * kGates * tiles_.width + unit] = grad_a_r;
+      gate[(b - first_row) * kGates * width + unit] = grad_a_r;
       grad_bias[unit] += grad_a_r;
-    });
+    };
+    if (!dense) return ForResults(tile, b0, b1, result, visit);
+    for (int64_t b = b0; b < b1; ++b) {
+      if (!Valid(t, b)) continue;
+      for (int64_t unit = 0; unit < tiles_.valid(tile); ++unit) visit(b, unit, result[(b - first_row) * width + unit]);
+    }
   }
 
   void UpdateState(int64_t t, int64_t tile, int64_t block, int64_t b0, int64_t b1) const {
@@ -307,55 +376,6 @@ class Backward {
     }
   }
 
-  // gradient[i, :] = sum over the listed entries of row i: value times dA of their step and sample.
-  void WeightGradient(const ColumnLists<T>& lists, int64_t rows, bool recurrent, T* gradient) {
-    const int64_t blocks = CeilDivide(rows, kGradientRows), width = tiles_.width;
-    team_.Run(tiles_.count * blocks, [&](int64_t task, int member) {
-      const int64_t tile = task / blocks, first = task % blocks * kGradientRows;
-      const int64_t count = std::min(kGradientRows, rows - first);
-      T* weights = scratch_[member]->weights.get();
-      std::fill_n(weights, count * kGates * width, T{});
-      const T* gates = Gates(0, tile, 0);
-      const T* candidate = recurrent ? nullptr : Candidate(0, tile, 0);
-      const bool split = recurrent && !options_.reset_after;  // r scales what V_z reads
-      const int joint = split ? kGates - 1 : kGates;
-      for (int64_t chunk = 0; chunk < lists.chunks(); ++chunk) {
-        Accumulate(lists.From(chunk, first, false), count, weights, 0, joint, tile,
-                   ReadGates<T>(tiles_, gates, candidate, 0, joint), NextChunk(chunk, tile));
-        if (split) {
-          Accumulate(lists.From(chunk, first, true), count, weights, joint, 1, tile,
-                     ReadGates<T>(tiles_, gates, nullptr, joint, 1), {});
-        }
-      }
-      for (int64_t row = 0; row < count; ++row) {
-        for (int g = 0; g < kGates; ++g) {
-          std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile),
-                      gradient + ((first + row) * kGates + g) * shape_.units + tiles_.first(tile));
-        }
-      }
-    });
-  }
-
-  // The gates that the chunk after this one reads, as far as they are in one piece.
-  Ahead NextChunk(int64_t chunk, int64_t tile) const {
-    const int64_t row = (chunk + 1) * ColumnLists<T>::kChunk, t = row / shape_.batch, b = row % shape_.batch;
-    if (t >= shape_.time) return {};
-    const int64_t rows = std::min(ColumnLists<T>::kChunk, shape_.batch - b);
-    return {reinterpret_cast<const char*>(Gates(t, tile, b)),
-            rows * kGates * tiles_.width * static_cast<int64_t>(sizeof(T))};
-  }
-
-  void Accumulate(const Lists<T>& lists, int64_t rows, T* weights, int first_gate, int gates, int64_t tile,
-                  const TileRows<const T>& source, const Ahead& ahead) const {
-    TileRows<T> output;
-    for (int g = 0; g < gates; ++g) {
-      output.base[g] = weights + (first_gate + g) * tiles_.width;
-      output.stride[g] = kGates * tiles_.width;
-    }
-    kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
-        {rows, lists, output, output, source, ahead});
-  }
-
   const EgruShape shape_;
   const EgruOptions options_;
   const EgruInputs<T> in_;
@@ -365,14 +385,24 @@ class Backward {
   const Tiles<T> tiles_;
   const int64_t blocks_;  // of the batch
   const GateLayout<T> layout_;
+  const int64_t row_blocks_;   // of samples, in dense products
+  const WeightBlocks places_;  // of a tile's weights, or (tile 0) of the gradients of all tiles
   const TiledWeights<T> recurrent_;
+  const bool list_all_;                // a dense product from weights in place
+  bool recurrent_ready_ = false;       // packed for sparse products
+  DenseBlocks<T> recurrent_blocks_;    // V transposed
+  DenseBlocks<T> gradient_blocks_;     // dA of one step
   const Buffer<T> threshold_;
   const Buffer<int64_t> first_valid_;  // [batch], the first step that is not masked
   Buffer<T> carry_y_, carry_c_;        // [tiles, batch, width]: dL/dy and dL/dc that step t inherits from step t+1
   Buffer<T> partial_;                  // [tiles, batch blocks, kPartials, width]
-  ColumnLists<T> events_, input_events_;
+  Buffer<int32_t> needed_index_;  // the entries whose dL/dy is needed next, [segment, batch, entry]
+  Buffer<int32_t> needed_count_;  // [segment, batch]
+  bool dense_ = false;            // the product of the running step
+  WeightGradient<T> recurrent_gradient_, input_gradient_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // one a member of the team
-  std::atomic<int64_t> backward_entries_{0};
+  std::atomic<int64_t> needed_{0};
+  int64_t backward_entries_ = 0;
   Team team_;  // last: it closes before anything that a helper might read goes away
 };
 

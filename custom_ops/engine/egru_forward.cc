@@ -3,9 +3,12 @@
 //   pre-activations += events of y_{t-1} times the rows of V that they select    (Kernels::accumulate)
 //   gates, c_t, y_t                                                               (Kernels::state_forward)
 //   the tile's own events of y_t are listed for the next step                     (SegmentedLists::Fill)
+// Where so little is silent that a dense product is faster, y_{t-1} or the inputs are packed and multiplied whole
+// (Kernels::dense); that is decided anew for every step, from the number of events.
 #include <algorithm>
 #include <atomic>
 
+#include "dense_blocks.h"
 #include "egru.h"
 #include "event_list.h"
 #include "tiles.h"
@@ -32,6 +35,15 @@ class Forward {
         recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         input_(tiles_, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
         groups_(recurrent_.packed() ? tiles_.count : std::min(tiles_.count, kStreamedGroups)),
+        list_all_(!recurrent_.packed() && options.products == Products::kDense),
+        row_blocks_(CeilDivide(shape.batch, tiles_.width)),
+        recurrent_places_{tiles_.count},
+        input_places_{CeilDivide(shape.features, tiles_.width)},
+        recurrent_blocks_(kernels_),
+        input_blocks_(kernels_),
+        event_blocks_(kernels_),
+        gated_blocks_(kernels_),
+        feature_blocks_(kernels_),
         layout_{tiles_, shape.batch},
         steps_at_once_(StepsAtOnce(shape)),
         input_segments_(CeilDivide(shape.features, kMaxSegment)),
@@ -57,15 +69,11 @@ class Forward {
     EgruCounters counters;
     for (int64_t i = 0; i < shape_.batch * shape_.time; ++i) counters.steps += in_.mask ? in_.mask[i] != 0 : 1;
     team_.Run(tiles_.count, [&](int64_t tile, int) {
-      recurrent_.Pack(tile);
-      input_.Pack(tile);
       for (int64_t b = 0; b < shape_.batch; ++b) ListEvents(events_[0], -1, tile, b);
     });
     for (int64_t begin = 0; begin < shape_.time; begin += steps_at_once_) {
-      const int64_t steps = std::min(steps_at_once_, shape_.time - begin);
-      team_.Run(steps * blocks_, [&](int64_t task, int) { ListInputs(begin, task / blocks_, task % blocks_); });
-      team_.Run(steps * tiles_.count, [&](int64_t task, int) { Project(begin, task % steps, task / steps); });
-      for (int64_t t = begin; t < begin + steps; ++t) Step(t, t - begin);
+      ProjectInputs(begin, std::min(steps_at_once_, shape_.time - begin));
+      for (int64_t t = begin; t < std::min(begin + steps_at_once_, shape_.time); ++t) Step(t, t - begin);
     }
     counters.input_events = input_events_found_;
     counters.events = events_found_;
@@ -117,7 +125,7 @@ class Forward {
   }
 
   // The events of y_t in one tile, as step t + 1 will read them; none where that step is masked. Returns their number.
-  int64_t ListEvents(const SegmentedLists<T>& events, int64_t t, int64_t tile, int64_t b) const {
+  int64_t ListEvents(const SegmentedLists<T>& events, int64_t t, int64_t tile, int64_t b) {
     const bool read = t + 1 < shape_.time && Valid(t + 1, b);
     int64_t found = 0;
     for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
@@ -125,9 +133,47 @@ class Forward {
       const int64_t first = tiles_.first(tile) + s * tiles_.segment;
       const int64_t columns = std::clamp<int64_t>(shape_.units - first, 0, tiles_.segment);
       found += events.Fill(kernels_, segment, b, Y(t, b) + first, columns);
+      if (list_all_) events.FillAll(segment, b, Y(t, b) + first, columns);
       if (!read) events.Clear(segment, b);
     }
+    if (read) listed_ += found;
     return found;
+  }
+
+  void ProjectInputs(int64_t begin, int64_t steps) {
+    input_listed_ = 0;
+    team_.Run(steps * blocks_, [&](int64_t task, int) { ListInputs(begin, task / blocks_, task % blocks_); });
+    if (UseDense(steps * shape_.batch, shape_.features, input_listed_)) {
+      PackDense(in_.kernel, shape_.features, input_places_, input_blocks_);
+      if (feature_blocks_.empty()) feature_blocks_.Resize(steps_at_once_ * input_places_.row_blocks * row_blocks_);
+      team_.Run(steps * input_places_.row_blocks,
+                [&](int64_t task, int) { PackFeatures(begin, task % steps, task / steps); });
+      team_.Run(steps * tiles_.count, [&](int64_t task, int) { ProjectDense(begin, task % steps, task / steps); });
+    } else {
+      PackSparse(input_, input_ready_);
+      team_.Run(steps * tiles_.count, [&](int64_t task, int) { Project(begin, task % steps, task / steps); });
+    }
+  }
+
+  // Weights read in place come with few samples, for which nothing is worth packing.
+  bool UseDense(int64_t rows, int64_t depth, int64_t entries) const {
+    return recurrent_.packed() && depth > 0 &&
+           DenseIsFaster(kernels_, options_.products, rows, depth, entries, kernels_.dense.accumulate_cost);
+  }
+
+  void PackSparse(const TiledWeights<T>& weights, bool& ready) {
+    if (ready) return;
+    team_.Run(tiles_.count, [&](int64_t tile, int) { weights.Pack(tile); });
+    ready = true;
+  }
+
+  void PackDense(const T* weights, int64_t rows, const WeightBlocks& places, DenseBlocks<T>& blocks) {
+    if (!blocks.empty()) return;
+    blocks.Resize(places.count(tiles_.count));
+    team_.Run(tiles_.count * places.row_blocks, [&](int64_t task, int) {
+      PackWeightBlock(kernels_, tiles_, weights, rows, task / places.row_blocks, task % places.row_blocks, places, blocks,
+                      false);
+    });
   }
 
   void ListInputs(int64_t begin, int64_t slot, int64_t block) {
@@ -145,6 +191,53 @@ class Forward {
       }
     }
     input_events_found_ += found;
+    input_listed_ += found;
+  }
+
+  // Block `k` of the features of one step.
+  void PackFeatures(int64_t begin, int64_t slot, int64_t k) const {
+    const int64_t first = k * tiles_.width;
+    for (int64_t block = 0; block < row_blocks_; ++block) {
+      RowPointers<T> rows;
+      for (int64_t b = block * tiles_.width; b < std::min(shape_.batch, (block + 1) * tiles_.width); ++b) {
+        rows.Add(Valid(begin + slot, b) ? in_.inputs + Row(begin + slot, b) * shape_.features : nullptr);
+      }
+      kernels_.dense.pack_left({rows.row, rows.count, first, std::min(tiles_.width, shape_.features - first),
+                                feature_blocks_[(slot * input_places_.row_blocks + k) * row_blocks_ + block]});
+    }
+  }
+
+  // The same as Project, with a dense product.
+  void ProjectDense(int64_t begin, int64_t slot, int64_t tile) const {
+    const TileRows<T> gates = GateRows(Gates(begin + slot, slot, tile, 0), nullptr, 0, kGates);
+    for (int g = 0; g < kGates; ++g) FillRows(gates, g, Bias(tile, g), shape_.batch);
+    MultiplyBlocks(feature_blocks_, slot * input_places_.row_blocks * row_blocks_, shape_.features, input_places_,
+                   input_blocks_, tile, 0, kGates, 0, shape_.batch, gates);
+  }
+
+  void FillRows(const TileRows<T>& rows, int gate, const T* values, int64_t count) const {
+    for (int64_t row = 0; row < count; ++row) {
+      std::copy_n(values, tiles_.width, rows.base[gate] + row * rows.stride[gate]);
+    }
+  }
+
+  // output += left * right for samples [b0, b1) and gates [first_gate, first_gate + gates) of one tile. Left block
+  // (k, row block) is `first_left` + k * row_blocks_ + row block.
+  void MultiplyBlocks(const DenseBlocks<T>& left, int64_t first_left, int64_t depth, const WeightBlocks& places,
+                      const DenseBlocks<T>& right, int64_t tile, int first_gate, int gates, int64_t b0, int64_t b1,
+                      const TileRows<T>& output) const {
+    for (int64_t k = 0; k < places.row_blocks; ++k) {
+      const int64_t valid = std::min(tiles_.width, depth - k * tiles_.width);
+      for (int g = 0; g < gates; ++g) {
+        const int64_t weights = places.at(tile, k, first_gate + g);
+        for (int64_t b = b0; b < b1; b += tiles_.width) {
+          kernels_.dense.multiply({std::min(tiles_.width, b1 - b), valid, tiles_.valid(tile),
+                                   left[first_left + k * row_blocks_ + b / tiles_.width], right[weights],
+                                   output.base[g] + (b - b0) * output.stride[g], output.stride[g],
+                                   b + tiles_.width < b1 ? Ahead{} : right.Memory(weights + 1)});
+        }
+      }
+    }
   }
 
   // x U + b for all samples of one step and tile.
@@ -176,9 +269,21 @@ class Forward {
 
   void Step(int64_t t, int64_t slot) {
     const SegmentedLists<T>& events = events_[t % 2];
+    const bool dense = UseDense(shape_.batch, shape_.units, listed_);
+    listed_ = 0;
+    if (dense) {
+      PackDense(in_.recurrent_kernel, shape_.units, recurrent_places_, recurrent_blocks_);
+      if (event_blocks_.empty()) event_blocks_.Resize(tiles_.count * row_blocks_);
+      team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
+        PackEvents(t, task / row_blocks_, task % row_blocks_);
+      });
+    } else {
+      PackSparse(recurrent_, recurrent_ready_);
+    }
     if (!options_.reset_after) {
+      if (dense && gated_blocks_.empty()) gated_blocks_.Resize(tiles_.count * row_blocks_);
       Join(events, events.value.get());
-      team_.Run(groups_ * blocks_, [&](int64_t task, int) { ResetGate(t, slot, task / blocks_, task % blocks_); });
+      team_.Run(groups_ * blocks_, [&](int64_t task, int) { ResetGate(dense, t, slot, task / blocks_, task % blocks_); });
     }
     const T* values = options_.reset_after ? events.value.get() : gated_.get();
     Join(events, values);
@@ -186,7 +291,7 @@ class Forward {
       const auto [first, last] = TileRange(task / blocks_);
       const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
       const int first_gate = options_.reset_after ? 0 : 2;
-      AddProduct(events, values, t, slot, first, last, b0, b1, first_gate, kGates - first_gate);
+      AddProduct(dense, events, values, t, slot, first, last, b0, b1, first_gate, kGates - first_gate);
       int64_t found = 0;
       for (int64_t tile = first; tile < last; ++tile) {
         UpdateState(t, tile, b0, b1, Gates(t, slot, tile, b0), Candidate(t, slot, tile, b0));
@@ -199,16 +304,27 @@ class Forward {
     });
   }
 
+  // y_{t-1} of one tile and block of samples, for a dense product.
+  void PackEvents(int64_t t, int64_t tile, int64_t block) const {
+    RowPointers<T> rows;
+    for (int64_t b = block * tiles_.width; b < std::min(shape_.batch, (block + 1) * tiles_.width); ++b) {
+      rows.Add(Valid(t, b) ? Y(t - 1, b) : nullptr);
+    }
+    kernels_.dense.pack_left({rows.row, rows.count, tiles_.first(tile), tiles_.valid(tile),
+                              event_blocks_[tile * row_blocks_ + block]});
+  }
+
   // reset_after=false: u and r of a group of tiles, and the events of those tiles scaled by r.
-  void ResetGate(int64_t t, int64_t slot, int64_t group, int64_t block) const {
+  void ResetGate(bool dense, int64_t t, int64_t slot, int64_t group, int64_t block) const {
     const SegmentedLists<T>& events = events_[t % 2];
     const auto [first, last] = TileRange(group);
     const auto [b0, b1] = BlockRange(block, shape_.batch);
-    AddProduct(events, events.value.get(), t, slot, first, last, b0, b1, 0, 2);
+    AddProduct(dense, events, events.value.get(), t, slot, first, last, b0, b1, 0, 2);
     for (int64_t tile = first; tile < last; ++tile) {
       for (int64_t b = b0; b < b1; ++b) {
         T* r = Gates(t, slot, tile, b) + tiles_.width;
         kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
+        if (dense) continue;
         for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
           const int64_t row = events.slot(tile * tiles_.segments_per_tile() + s, b), entry = row * tiles_.segment;
           for (int64_t e = entry; e < entry + events.count[row]; ++e) {
@@ -216,7 +332,23 @@ class Forward {
           }
         }
       }
+      for (int64_t b = b0; dense && b < b1; b += tiles_.width) PackGated(t, slot, tile, b, std::min(b1, b + tiles_.width));
     }
+  }
+
+  // r * y_{t-1} of one tile and samples [b0, b1), for a dense product.
+  void PackGated(int64_t t, int64_t slot, int64_t tile, int64_t b0, int64_t b1) const {
+    T gated[RowPointers<T>::kMost * RowPointers<T>::kMost];
+    RowPointers<T> rows;
+    for (int64_t b = b0; b < b1; ++b) {
+      T* to = gated + (b - b0) * tiles_.width;
+      const T* y = Y(t - 1, b) + tiles_.first(tile);
+      const T* r = Gates(t, slot, tile, b) + tiles_.width;
+      for (int64_t i = 0; i < tiles_.valid(tile); ++i) to[i] = r[i] * y[i];
+      rows.Add(Valid(t, b) ? to : nullptr);
+    }
+    kernels_.dense.pack_left({rows.row, rows.count, 0, tiles_.valid(tile),
+                              gated_blocks_[tile * row_blocks_ + b0 / tiles_.width]});
   }
 
   // Weights that are read in place come from far memory, once a step. There one list of all events of a sample is better
@@ -256,11 +388,17 @@ class Forward {
   }
 
   // Adds the rows of V that the events select, for tiles [first, last) and samples [b0, b1).
-  void AddProduct(const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first, int64_t last,
-                  int64_t b0, int64_t b1, int first_gate, int gates) const {
+  void AddProduct(bool dense, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first,
+                  int64_t last, int64_t b0, int64_t b1, int first_gate, int gates) const {
     if (!recurrent_.packed()) return StreamProduct(t, slot, first, last, b0, b1, first_gate, gates);
     for (int64_t tile = first; tile < last; ++tile) {
       const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
+      if (dense) {
+        if (to.start.base[2] != to.output.base[2]) FillRows(to.output, 2, to.start.base[2], b1 - b0);
+        MultiplyBlocks(gates == 1 ? gated_blocks_ : event_blocks_, 0, shape_.units, recurrent_places_, recurrent_blocks_,
+                       tile, first_gate, gates, b0, b1, to.output);
+        continue;
+      }
       for (int64_t s = 0; s * tiles_.segment < shape_.units; ++s) {
         Lists<T> lists = events.From(s, b0);
         lists.value = values + events.slot(s, b0) * tiles_.segment;
@@ -335,6 +473,13 @@ class Forward {
   const int64_t blocks_;  // of the batch
   const TiledWeights<T> recurrent_, input_;
   const int64_t groups_;  // of tiles, each a task
+  const bool list_all_;       // a dense product from weights in place: zeros are entries too
+  const int64_t row_blocks_;  // of samples, in dense products
+  const WeightBlocks recurrent_places_, input_places_;
+  DenseBlocks<T> recurrent_blocks_, input_blocks_;  // weights
+  DenseBlocks<T> event_blocks_, gated_blocks_;      // y_{t-1}, and r y_{t-1} without reset_after
+  DenseBlocks<T> feature_blocks_;                   // inputs of the steps that are projected together
+  bool recurrent_ready_ = false, input_ready_ = false;  // packed for sparse products
   const GateLayout<T> layout_;
   const int64_t steps_at_once_, input_segments_;
   const SegmentedLists<T> input_events_;
@@ -345,6 +490,7 @@ class Forward {
   const Buffer<T> gated_;              // r * y, beside the values of the events
   const Buffer<T> threshold_, bias_;
   const Buffer<T> scratch_gates_, scratch_candidate_;
+  std::atomic<int64_t> listed_{0}, input_listed_{0};  // events that the next product will read
   std::atomic<int64_t> input_events_found_{0}, events_found_{0}, backward_entries_{0}, surrogate_entries_{0};
   Team team_;  // last: it closes before anything that a helper might read goes away
 };

@@ -1,11 +1,57 @@
-// dL/dx = dA U^T: dot products of the input weights with the gradients of the pre-activations, for all entries.
+// dL/dx = dA U^T: for all entries, as a dense product or, with few samples, as dot products.
 #include <algorithm>
 
+#include "dense_blocks.h"
 #include "egru.h"
 #include "tiles.h"
 #include "work.h"
 
 namespace keras_egru {
+
+namespace {
+
+// A task is a step and a block of samples, whose gradients are packed once for all features.
+template <typename T>
+void DenseInputGradient(const EgruShape& shape, const Kernels<T>& kernels, const Tiles<T>& tiles, const GateLayout<T>& layout,
+                        const T* kernel, const T* gates, const T* candidate, T* grad_inputs, Team& team) {
+  const int64_t width = tiles.width, row_blocks = CeilDivide(shape.batch, width);
+  const WeightBlocks places = {CeilDivide(shape.features, width)};
+  DenseBlocks<T> weights(kernels), left(kernels);
+  weights.Resize(places.count(tiles.count));
+  left.Resize(team.members() * kGates);
+  team.Run(tiles.count * places.row_blocks, [&](int64_t task, int) {
+    PackWeightBlock(kernels, tiles, kernel, shape.features, task / places.row_blocks, task % places.row_blocks, places,
+                    weights, true);
+  });
+  const int64_t columns = places.row_blocks * width;
+  Buffer<T> results(team.members() * width * columns);
+  team.Run(shape.time * row_blocks, [&](int64_t task, int member) {
+    const int64_t t = task / row_blocks, b0 = task % row_blocks * width, b1 = std::min(shape.batch, b0 + width);
+    T* result = results.get() + member * width * columns;
+    std::fill_n(result, width * columns, T{});
+    for (int64_t tile = 0; tile < tiles.count; ++tile) {
+      for (int gate = 0; gate < kGates; ++gate) {
+        const bool from_candidate = candidate && gate == kGates - 1;
+        RowPointers<T> rows;
+        for (int64_t b = b0; b < b1; ++b) {
+          rows.Add(from_candidate ? candidate + layout.candidate(t, tile, b)
+                                  : gates + layout.gates(t, tile, b) + gate * width);
+        }
+        void* block = left[member * kGates + gate];
+        kernels.dense.pack_left({rows.row, rows.count, 0, tiles.valid(tile), block});
+        for (int64_t k = 0; k < places.row_blocks; ++k) {
+          kernels.dense.multiply({b1 - b0, tiles.valid(tile), std::min(width, shape.features - k * width), block,
+                                  weights[places.at(tile, k, gate)], result + k * width, columns});
+        }
+      }
+    }
+    for (int64_t b = b0; b < b1; ++b) {
+      std::copy_n(result + (b - b0) * columns, shape.features, grad_inputs + (b * shape.time + t) * shape.features);
+    }
+  });
+}
+
+}  // namespace
 
 template <typename T>
 void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const T* kernel, const T* gates,
@@ -15,6 +61,11 @@ void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const
   const GateLayout<T> layout{tiles, shape.batch};
   const TiledWeights<T> weights(tiles, kernel, shape.features, ShouldPack(shape.batch * shape.time));
   Team team(scheduler, TeamSize(scheduler, shape));
+  if (weights.packed() && DenseIsFaster(kernels, options.products, shape.batch, shape.features,
+                                        shape.batch * shape.features, kernels.dense.dots_cost)) {
+    return DenseInputGradient(shape, kernels, tiles, layout, kernel, gates, options.reset_after ? candidate : nullptr,
+                              grad_inputs, team);
+  }
   team.Run(tiles.count, [&](int64_t tile, int) { weights.Pack(tile); });
 
   // Every feature of every sample, in segments of rows of U that stay in the cache.

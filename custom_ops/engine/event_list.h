@@ -2,6 +2,7 @@
 #ifndef KERAS_EGRU_ENGINE_EVENT_LIST_H_
 #define KERAS_EGRU_ENGINE_EVENT_LIST_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels.h"
@@ -34,6 +35,14 @@ struct SegmentedLists {
         kernels.list_nonzero(numbers, columns, index.get() + entry * capacity, value.get() + entry * capacity);
     count[entry] = static_cast<int32_t>(found);
     return found;
+  }
+
+  // Lists zeros as well.
+  void FillAll(int64_t segment, int64_t row, const T* numbers, int64_t columns) const {
+    const int64_t entry = slot(segment, row);
+    for (int64_t i = 0; i < columns; ++i) index[entry * capacity + i] = static_cast<int32_t>(i);
+    std::copy_n(numbers, columns, value.get() + entry * capacity);
+    count[entry] = static_cast<int32_t>(columns);
   }
 
   void Clear(int64_t segment, int64_t row) const { count[slot(segment, row)] = 0; }

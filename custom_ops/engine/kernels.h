@@ -42,6 +42,16 @@ struct Ahead {
   int64_t bytes = 0;
 };
 
+// Fetches the share of part `part` of `parts`.
+inline void FetchShare(const Ahead& ahead, int64_t part, int64_t parts) {
+  if (ahead.bytes == 0) return;
+  constexpr int64_t line = 64;
+  const int64_t lines = ahead.bytes / line;
+  for (int64_t l = lines * part / parts; l < lines * (part + 1) / parts; ++l) {
+    __builtin_prefetch(ahead.from + l * line, 0, 2);
+  }
+}
+
 // output[o] = start[o] + sum over entries e of row o: value[e] * source[index[e]]   (a sparse-times-dense product)
 // Cost an entry: gates * vectors FMAs and loads, one broadcast; an output row is loaded and stored once. `start` is the
 // output itself, or a bias of stride 0.
@@ -116,6 +126,40 @@ struct StateBackwardArguments {
   T* grad_bias;       // [4, tile_units], added to: u, r, z of the input; z of the recurrent part
 };
 
+// A dense product in blocks of up to `tile_units` squared: output += left * right. Both factors are packed first, from
+// vectors of consecutive numbers, and padded with zeros where the product would read further.
+template <typename T>
+struct PackArguments {
+  const T* const* vectors;  // null for a vector of zeros
+  int64_t count;            // of vectors
+  int64_t offset, length;   // the numbers of each vector that belong to the block
+  void* block;              // `block_bytes`, aligned to a cache line
+};
+
+template <typename T>
+struct MultiplyArguments {
+  int64_t rows, depth, columns;
+  const void* left;   // [rows, depth]
+  const void* right;  // [depth, columns]
+  T* output;          // [rows, columns rounded up to `lanes`], rows `stride` apart
+  int64_t stride;
+  Ahead ahead = {};
+};
+
+template <typename T>
+struct DenseKernels {
+  int64_t block_bytes;
+  int row_block, depth_block;  // rows and depth are rounded up to these, in time though not in memory
+  void (*pack_left)(const PackArguments<T>&);              // the vectors are rows
+  void (*pack_left_transposed)(const PackArguments<T>&);   // the vectors are columns
+  void (*pack_right)(const PackArguments<T>&);             // the vectors are rows
+  void (*pack_right_transposed)(const PackArguments<T>&);  // the vectors are columns
+  void (*multiply)(const MultiplyArguments<T>&);
+  // Nanoseconds a vector of multiply-adds on the machines this was tuned on: of `multiply`, and of the sparse products that
+  // it competes with. Only their ratios matter.
+  double cost, accumulate_cost, dots_cost, gradient_cost;
+};
+
 template <typename T>
 struct Kernels {
   const char* name;
@@ -132,9 +176,10 @@ struct Kernels {
   int64_t (*list_passing)(const T* c, const T* threshold, int64_t columns, T height, T inverse_width, int32_t* index);
   void (*state_forward)(StateForwardArguments<T>&);
   void (*state_backward)(const StateBackwardArguments<T>&);
+  DenseKernels<T> dense;
 };
 
-// The widest kernels that this processor runs; the environment variable KERAS_EGRU_ISA (scalar, avx2, avx512) names
+// The widest kernels that this processor runs; the environment variable KERAS_EGRU_ISA (scalar, avx2, avx512, amx) names
 // others, and is ignored where the processor lacks them.
 template <typename T>
 const Kernels<T>& SelectKernels();
@@ -145,6 +190,8 @@ template <typename T>
 const Kernels<T>* Avx2Kernels();  // null where not compiled in or not supported
 template <typename T>
 const Kernels<T>* Avx512Kernels();
+template <typename T>
+const Kernels<T>* AmxKernels();  // those of AVX-512, with the dense products of float on the matrix unit
 
 }  // namespace keras_egru
 

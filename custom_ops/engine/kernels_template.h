@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "dense_template.h"
 #include "kernels.h"
 #include "vector_math.h"
 
@@ -13,12 +14,6 @@
 namespace keras_egru {
 namespace {
 
-// Fetches the share of output row `row` of `rows`.
-inline void Fetch(const Ahead& ahead, int64_t row, int64_t rows) {
-  constexpr int64_t line = 64;
-  const int64_t lines = ahead.bytes / line;
-  for (int64_t l = lines * row / rows; l < lines * (row + 1) / rows; ++l) __builtin_prefetch(ahead.from + l * line, 0, 2);
-}
 
 // Whether all gates share one stride, so that a row's place is computed once. True of packed weights; the gradients of
 // z are the exception.
@@ -36,7 +31,7 @@ inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
   bool in_place = true;
   for (int g = 0; g < gates; ++g) in_place = in_place && a.start.base[g] == a.output.base[g];
   for (int64_t o = 0; o < a.outputs; ++o) {
-    if (a.ahead.bytes) Fetch(a.ahead, o, a.outputs);
+    FetchShare(a.ahead, o, a.outputs);
     const int64_t count = a.lists.count[o];
     if (count == 0 && in_place) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
@@ -92,7 +87,7 @@ void Dots(const DotsArguments<T>& arguments) {
   using Neighbours = std::make_integer_sequence<int, lanes>;
   const DotsArguments<T> a = arguments;  // a copy that no store can change
   for (int64_t o = 0; o < a.outputs; ++o) {
-    if (a.ahead.bytes) Fetch(a.ahead, o, a.outputs);
+    FetchShare(a.ahead, o, a.outputs);
     const int64_t count = a.lists.count[o];
     if (count == 0) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
@@ -365,6 +360,8 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       ListPassing<T>,
       StateForward<T>,
       StateBackward<T>,
+      {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
+       PackRight<T, true>, Multiply<T>, 0.28, 0.7, 0.95, 1.0},
   };
 }
 

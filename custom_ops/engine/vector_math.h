@@ -1,6 +1,9 @@
 // Vectors of numbers and the functions of the gates, written with the compiler's vector types; the including file defines
 // KERAS_EGRU_VECTOR_BYTES. Everything here has internal linkage and uses no library templates that leave code behind, so
 // that no wide instruction can reach a function shared with other files.
+#ifndef KERAS_EGRU_ENGINE_VECTOR_MATH_H_
+#define KERAS_EGRU_ENGINE_VECTOR_MATH_H_
+
 #include <cstdint>
 #include <type_traits>
 
@@ -117,3 +120,5 @@ inline Vec<T> SurrogateSlope(Vec<T> v, T height, T inverse_width) {
 
 }  // namespace
 }  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_VECTOR_MATH_H_

@@ -140,9 +140,10 @@ void NaiveForward(const Problem<double>& p, std::vector<double>* y_out, std::vec
   }
 }
 
-const EgruShape kShapes[] = {{1, 1, 1, 1}, {3, 5, 2, 4}, {1, 4, 3, 64}, {2, 3, 40, 65}, {70, 3, 5, 50}};
+const EgruShape kShapes[] = {{1, 1, 1, 1}, {3, 5, 2, 4}, {1, 4, 3, 64}, {2, 3, 40, 65}, {70, 3, 5, 50}, {5, 3, 70, 130}};
 const Reset kResets[] = {Reset::kThreshold, Reset::kSubtract, Reset::kZero};
-const char* const kInstructionSets[] = {"scalar", "avx2", "avx512"};
+const char* const kInstructionSets[] = {"scalar", "avx2", "avx512", "amx"};
+const Products kProducts[] = {Products::kAuto, Products::kSparse, Products::kDense};
 
 template <typename Check>
 void ForAllOptions(const Check& check) {
@@ -151,7 +152,7 @@ void ForAllOptions(const Check& check) {
     for (const EgruShape& shape : kShapes) {
       for (Reset reset : kResets) {
         for (bool reset_after : {true, false}) {
-          for (int extra = 0; extra < 4; ++extra) {
+          for (int extra = 0; extra < 12; ++extra) {
             CAPTURE(isa);
             CAPTURE(shape.units);
             CAPTURE(reset_after);
@@ -160,7 +161,8 @@ void ForAllOptions(const Check& check) {
             options.reset = reset;
             options.reset_after = reset_after;
             options.surrogate_width = 0.4;
-            check(shape, options, extra % 2 == 1, extra == 0 ? 0 : extra - 1);
+            options.products = kProducts[extra / 4];
+            check(shape, options, extra % 2 == 1, extra % 4 == 0 ? 0 : extra % 4 - 1);
           }
         }
       }
@@ -193,13 +195,14 @@ TEST_CASE("forward equals the naive loop, with and without saving, and its count
 }
 
 TEST_CASE("gradients equal finite differences where no state is near its threshold") {
-  for (Reset reset : kResets) {
-    for (bool reset_after : {true, false}) {
+  for (int option = 0; option < 18; ++option) {
+    {
       EgruOptions options;
-      options.reset = reset;
-      options.reset_after = reset_after;
+      options.reset = kResets[option % 3];
+      options.reset_after = option / 3 % 2;
+      options.products = kProducts[option / 6];
       options.surrogate_width = 1e-7;  // so narrow that it is zero at every state here
-      Problem<double> p({2, 4, 3, 6}, options, 11, true, 1);
+      Problem<double> p({6, 4, 3, 6}, options, 11, true, 1);
       const auto gradients = p.Differentiate();
       const auto check = [&](std::vector<double>& values, const std::vector<double>& gradient) {
         for (size_t i = 0; i < values.size(); ++i) {
@@ -224,9 +227,10 @@ TEST_CASE("gradients equal finite differences where no state is near its thresho
 }
 
 TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double) {
-  for (bool reset_after : {true, false}) {
+  for (int option = 0; option < 6; ++option) {
     EgruOptions options;
-    options.reset_after = reset_after;
+    options.reset_after = option % 2;
+    options.products = kProducts[option / 2];
     Problem<T> p({70, 4, 30, 150}, options, 5, true, 2);
     const auto alone = p.Differentiate();
     const std::vector<T> y = p.y;
@@ -243,6 +247,45 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double
       CHECK(together.counters.backward_entries == alone.counters.backward_entries);
     }
   }
+}
+
+// The largest difference, as a share of the largest number.
+double Difference(const std::vector<float>& found, const std::vector<double>& expected) {
+  double difference = 0, largest = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    difference = std::fmax(difference, std::fabs(found[i] - expected[i]));
+    largest = std::fmax(largest, std::fabs(expected[i]));
+  }
+  return difference / std::fmax(largest, 1e-30);
+}
+
+TEST_CASE("float gradients equal those of double, sparse and dense, on every instruction set") {
+  ForAllOptions([](const EgruShape& shape, const EgruOptions& options, bool masked, int zoneout) {
+    Problem<float> p(shape, options, 9, masked, zoneout);
+    Problem<double> exact(shape, options, 9, masked, zoneout);
+    exact.x.assign(p.x.begin(), p.x.end());
+    exact.y0.assign(p.y0.begin(), p.y0.end());
+    exact.c0.assign(p.c0.begin(), p.c0.end());
+    exact.kernel.assign(p.kernel.begin(), p.kernel.end());
+    exact.recurrent_kernel.assign(p.recurrent_kernel.begin(), p.recurrent_kernel.end());
+    exact.bias.assign(p.bias.begin(), p.bias.end());
+    exact.threshold.assign(p.threshold.begin(), p.threshold.end());
+    exact.zone.assign(p.zone.begin(), p.zone.end());
+    exact.weights_y.assign(p.weights_y.begin(), p.weights_y.end());
+    exact.weights_c.assign(p.weights_c.begin(), p.weights_c.end());
+    const auto found = p.Differentiate();
+    const auto expected = exact.Differentiate();
+    for (size_t i = 0; i < p.y.size(); ++i) REQUIRE((p.y[i] == 0) == (exact.y[i] == 0));  // no event differs
+    constexpr double tolerance = 2e-5;
+    REQUIRE(Difference(p.c, exact.c) < tolerance);
+    REQUIRE(Difference(found.x, expected.x) < tolerance);
+    REQUIRE(Difference(found.y0, expected.y0) < tolerance);
+    REQUIRE(Difference(found.c0, expected.c0) < tolerance);
+    REQUIRE(Difference(found.kernel, expected.kernel) < tolerance);
+    REQUIRE(Difference(found.recurrent_kernel, expected.recurrent_kernel) < tolerance);
+    REQUIRE(Difference(found.bias, expected.bias) < tolerance);
+    REQUIRE(Difference(found.threshold, expected.threshold) < tolerance);
+  });
 }
 
 TEST_CASE("every option runs backward on every instruction set and counts what it needed") {
@@ -263,7 +306,8 @@ TEST_CASE("every option runs backward on every instruction set and counts what i
         }
       }
     }
-    REQUIRE(gradients.counters.backward_entries == needed);
+    const bool all = options.products == Products::kDense && shape.batch <= 4;  // weights in place: zeros are read too
+    REQUIRE(gradients.counters.backward_entries == (all ? shape.batch * shape.units * shape.time : needed));
     REQUIRE(gradients.counters.recurrent_events == events);
   });
 }

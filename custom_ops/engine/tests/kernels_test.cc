@@ -19,6 +19,7 @@ std::vector<const Kernels<T>*> AvailableKernels() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && Avx2Kernels<T>()) all.push_back(Avx2Kernels<T>());
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && Avx512Kernels<T>()) {
     all.push_back(Avx512Kernels<T>());
+    if (AmxKernels<T>()) all.push_back(AmxKernels<T>());
   }
 #endif
   return all;
@@ -79,6 +80,94 @@ TEST_CASE_TEMPLATE("accumulate equals the naive sum", T, float, double) {
         }
       }
     }
+  }
+}
+
+// The two ways to hold a matrix [rows, columns]: its rows as vectors, or its columns.
+template <typename T>
+std::vector<const T*> Vectors(const std::vector<T>& matrix, int64_t count, int64_t length, int64_t offset) {
+  std::vector<const T*> vectors(count);
+  for (int64_t i = 0; i < count; ++i) vectors[i] = matrix.data() + i * length - offset;
+  return vectors;
+}
+
+TEST_CASE_TEMPLATE("multiply equals the naive product as closely as the number type allows", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    const DenseKernels<T>& dense = kernels->dense;
+    const int64_t tile = kernels->tile_units, sizes[] = {1, 3, tile / 2 + 1, tile - 1, tile};
+    void* left = ::operator new(dense.block_bytes, std::align_val_t{64});
+    void* right = ::operator new(dense.block_bytes, std::align_val_t{64});
+    for (int64_t rows : sizes) {
+      for (int64_t depth : sizes) {
+        for (int64_t columns : sizes) {
+          for (int transposed = 0; transposed < 4; ++transposed) {
+            CAPTURE(kernels->name);
+            CAPTURE(rows);
+            CAPTURE(depth);
+            CAPTURE(columns);
+            CAPTURE(transposed);
+            RandomNumbers random(rows * 100 + depth * 10 + columns);
+            // Sizes that no rounding of a factor to few bits would survive; whatever was in the blocks before is no number.
+            std::fill_n(static_cast<T*>(left), dense.block_bytes / sizeof(T), std::numeric_limits<T>::quiet_NaN());
+            std::fill_n(static_cast<T*>(right), dense.block_bytes / sizeof(T), std::numeric_limits<T>::quiet_NaN());
+            const auto a = random.Normal<T>(rows * depth), b = random.Normal<T>(depth * columns);
+            const bool left_columns = transposed & 1, right_columns = transposed & 2;
+            const int64_t offset = 7;
+            const auto left_vectors = Vectors(a, left_columns ? depth : rows, left_columns ? rows : depth, offset);
+            auto right_vectors = Vectors(b, right_columns ? columns : depth, right_columns ? depth : columns, offset);
+            const bool missing = columns > 1 && depth > 1;  // the last vector is left out
+            if (missing) right_vectors.back() = nullptr;
+            (left_columns ? dense.pack_left_transposed : dense.pack_left)(
+                {left_vectors.data(), static_cast<int64_t>(left_vectors.size()), offset, left_columns ? rows : depth, left});
+            (right_columns ? dense.pack_right_transposed : dense.pack_right)(
+                {right_vectors.data(), static_cast<int64_t>(right_vectors.size()), offset, right_columns ? depth : columns,
+                 right});
+            const int64_t padded = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes, stride = padded + 5;
+            std::vector<T> output(rows * stride, T(1));
+            dense.multiply({rows, depth, columns, left, right, output.data(), stride});
+            for (int64_t i = 0; i < rows; ++i) {
+              for (int64_t j = 0; j < columns; ++j) {
+                long double expected = 1, size = 1;
+                for (int64_t k = 0; k < depth; ++k) {
+                  if (missing && (right_columns ? j == columns - 1 : k == depth - 1)) continue;
+                  const long double left_number = left_columns ? a[k * rows + i] : a[i * depth + k];
+                  const long double right_number = right_columns ? b[j * depth + k] : b[k * columns + j];
+                  expected += left_number * right_number;
+                  size += std::fabs(left_number * right_number);
+                }
+                REQUIRE(std::fabs(output[i * stride + j] - expected) <= 4 * std::numeric_limits<T>::epsilon() * size);
+              }
+              for (int64_t j = padded; j < stride; ++j) REQUIRE(output[i * stride + j] == T(1));
+            }
+          }
+        }
+      }
+    }
+    ::operator delete(left, std::align_val_t{64});
+    ::operator delete(right, std::align_val_t{64});
+  }
+}
+
+TEST_CASE_TEMPLATE("multiply keeps infinities and NaN visible", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    CAPTURE(kernels->name);
+    const DenseKernels<T>& dense = kernels->dense;
+    void* left = ::operator new(dense.block_bytes, std::align_val_t{64});
+    void* right = ::operator new(dense.block_bytes, std::align_val_t{64});
+    const T infinity = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
+    const std::vector<T> a = {infinity, T(1), nan, T(0.3)}, b = {T(2), T(3)};
+    const auto left_vectors = Vectors(a, 4, 1, 0);
+    const auto right_vectors = Vectors(b, 1, 2, 0);
+    dense.pack_left({left_vectors.data(), 4, 0, 1, left});
+    dense.pack_right({right_vectors.data(), 1, 0, 2, right});
+    std::vector<T> output(4 * kernels->lanes);
+    dense.multiply({4, 1, 2, left, right, output.data(), kernels->lanes});
+    CHECK_FALSE(std::isfinite(output[0]));
+    CHECK(output[kernels->lanes] == T(2));
+    CHECK(std::isnan(output[2 * kernels->lanes]));
+    CHECK(output[3 * kernels->lanes + 1] == doctest::Approx(T(0.3) * T(3)));
+    ::operator delete(left, std::align_val_t{64});
+    ::operator delete(right, std::align_val_t{64});
   }
 }
 

@@ -37,10 +37,11 @@ TEST_CASE("column lists give back the matrix, without the rows left out") {
     const auto matrix = random.Sparse<double>(rows * columns, 0.3);
     ColumnLists<double> lists(SelectKernels<double>(), rows, columns);
     Team team(nullptr, 1);
-    lists.Build(
-        team, true,
-        [&](int64_t row) -> const double* { return row % 5 == 4 ? nullptr : matrix.data() + row * columns; },
-        [](int64_t row) { return 10 * row; });
+    const auto row_data = [&](int64_t row) -> const double* {
+      return row % 5 == 4 ? nullptr : matrix.data() + row * columns;
+    };
+    lists.Count(team, row_data);
+    lists.Fill(team, true, row_data, [](int64_t row) { return 10 * row; });
     lists.FillExtra(team, [](int64_t column, int64_t index, double value) { return column + index + value; });
     std::vector<double> rebuilt(rows * columns), extra(rows * columns);
     int64_t entries = 0;

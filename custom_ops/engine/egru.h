@@ -40,6 +40,9 @@ struct EgruInputs {
   const uint8_t* mask;        // [batch, time] or null
   const T* zoneout;           // [batch, time, units], one number, or null
   bool zoneout_is_scalar;
+  // Forward only, in the place of `recurrent_kernel` where that is null: 8-bit integers, and what a column's are worth.
+  const int8_t* recurrent_int8 = nullptr;  // [units, 3 units]
+  const T* recurrent_scale = nullptr;      // [3 units]
 };
 
 // Counts over valid steps, in the order of keras_egru.ops.Counters.

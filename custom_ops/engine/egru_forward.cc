@@ -17,8 +17,7 @@
 namespace keras_egru {
 namespace {
 
-constexpr int64_t kStreamedRows = 8;    // rows of weights in place that are read together: streams that a processor follows
-constexpr int64_t kStreamedGroups = 8;  // parts of such a row, each a task
+constexpr int64_t kStreamedRows = 16;  // rows of weights in place that are read together
 
 template <typename T>
 class Forward {
@@ -27,14 +26,16 @@ class Forward {
           Scheduler* scheduler)
       : shape_(shape),
         options_(options),
-        in_(in),
-        out_(out),
         kernels_(SelectKernels<T>()),
         tiles_(kernels_, shape.units),
+        widened_(!in.recurrent_kernel && ShouldPackFor(shape.batch, tiles_) ? shape.units * kGates * shape.units : 0),
+        in_(WithFloats(in, widened_.get())),
+        out_(out),
         blocks_(BatchBlocks(shape.batch)),
-        recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
+        recurrent_(tiles_, in_.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         input_(tiles_, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
-        groups_(recurrent_.packed() ? tiles_.count : std::min(tiles_.count, kStreamedGroups)),
+        // Weights in place are read best in long pieces of a row: one for each thread.
+        groups_(recurrent_.packed() ? tiles_.count : std::min<int64_t>(tiles_.count, TeamSize(scheduler, shape))),
         list_all_(!recurrent_.packed() && options.products == Products::kDense),
         row_blocks_(CeilDivide(shape.batch, tiles_.width)),
         recurrent_places_{tiles_.count},
@@ -90,6 +91,18 @@ class Forward {
     return std::clamp<int64_t>(rows / shape.batch, 1, shape.time);
   }
 
+  // 8-bit weights are read as such where they are read in place; elsewhere they are widened first.
+  static bool ShouldPackFor(int64_t batch, const Tiles<T>& tiles) { return ShouldPack(batch) || tiles.units % tiles.lanes; }
+  EgruInputs<T> WithFloats(EgruInputs<T> in, T* widened) const {
+    if (!widened) return in;
+    const int64_t columns = kGates * shape_.units;
+    for (int64_t i = 0; i < shape_.units; ++i) {
+      for (int64_t j = 0; j < columns; ++j) widened[i * columns + j] = in.recurrent_int8[i * columns + j] * in.recurrent_scale[j];
+    }
+    in.recurrent_kernel = widened;
+    return in;
+  }
+
   int64_t RowsPerStep() const { return tiles_.count * shape_.batch; }
   int64_t Row(int64_t t, int64_t b) const { return b * shape_.time + t; }
   bool Valid(int64_t t, int64_t b) const { return !in_.mask || in_.mask[Row(t, b)]; }
@@ -143,12 +156,18 @@ class Forward {
   void ProjectInputs(int64_t begin, int64_t steps) {
     input_listed_ = 0;
     team_.Run(steps * blocks_, [&](int64_t task, int) { ListInputs(begin, task / blocks_, task % blocks_); });
-    if (UseDense(steps * shape_.batch, shape_.features, input_listed_)) {
+    const int64_t rows = steps * shape_.batch;
+    if (input_.packed() && shape_.features > 0 &&
+        DenseIsFaster(kernels_, options_.products, rows, shape_.features, input_listed_, kernels_.dense.accumulate_cost)) {
       PackDense(in_.kernel, shape_.features, input_places_, input_blocks_);
-      if (feature_blocks_.empty()) feature_blocks_.Resize(steps_at_once_ * input_places_.row_blocks * row_blocks_);
-      team_.Run(steps * input_places_.row_blocks,
-                [&](int64_t task, int) { PackFeatures(begin, task % steps, task / steps); });
-      team_.Run(steps * tiles_.count, [&](int64_t task, int) { ProjectDense(begin, task % steps, task / steps); });
+      const int64_t calls = CeilDivide(rows, ProjectedRows());
+      if (feature_blocks_.empty()) {
+        feature_blocks_.Resize(CeilDivide(steps_at_once_ * shape_.batch, ProjectedRows()) * input_places_.row_blocks *
+                               CeilDivide(ProjectedRows(), tiles_.width));
+      }
+      team_.Run(calls * input_places_.row_blocks,
+                [&](int64_t task, int) { PackFeatures(begin, rows, task % calls, task / calls); });
+      team_.Run(calls * tiles_.count, [&](int64_t task, int) { ProjectDense(begin, rows, task % calls, task / calls); });
     } else {
       PackSparse(input_, input_ready_);
       team_.Run(steps * tiles_.count, [&](int64_t task, int) { Project(begin, task % steps, task / steps); });
@@ -156,9 +175,9 @@ class Forward {
   }
 
   // Weights read in place come with few samples, for which nothing is worth packing.
-  bool UseDense(int64_t rows, int64_t depth, int64_t entries) const {
-    return recurrent_.packed() && depth > 0 &&
-           DenseIsFaster(kernels_, options_.products, rows, depth, entries, kernels_.dense.accumulate_cost);
+  bool UseDense(int64_t entries) const {
+    return recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries,
+                                                kernels_.dense.accumulate_cost);
   }
 
   void PackSparse(const TiledWeights<T>& weights, bool& ready) {
@@ -194,25 +213,37 @@ class Forward {
     input_listed_ += found;
   }
 
-  // Block `k` of the features of one step.
-  void PackFeatures(int64_t begin, int64_t slot, int64_t k) const {
-    const int64_t first = k * tiles_.width;
-    for (int64_t block = 0; block < row_blocks_; ++block) {
-      RowPointers<T> rows;
-      for (int64_t b = block * tiles_.width; b < std::min(shape_.batch, (block + 1) * tiles_.width); ++b) {
-        rows.Add(Valid(begin + slot, b) ? in_.inputs + Row(begin + slot, b) * shape_.features : nullptr);
+  // Rows of a dense projection whose gates lie at one distance: the samples of a step, or the steps of a single sample.
+  int64_t ProjectedRows() const { return shape_.batch == 1 ? steps_at_once_ : shape_.batch; }
+
+  // Block `k` of the features of rows [call * ProjectedRows(), ...), a row being a step and sample.
+  void PackFeatures(int64_t begin, int64_t rows, int64_t call, int64_t k) const {
+    const int64_t first = k * tiles_.width, blocks = CeilDivide(ProjectedRows(), tiles_.width);
+    const int64_t end = std::min(rows, (call + 1) * ProjectedRows());
+    for (int64_t block = 0; block < blocks; ++block) {
+      RowPointers<T> pointers;
+      const int64_t from = call * ProjectedRows() + block * tiles_.width;
+      for (int64_t row = from; row < std::min(end, from + tiles_.width); ++row) {
+        const int64_t t = begin + row / shape_.batch, b = row % shape_.batch;
+        pointers.Add(Valid(t, b) ? in_.inputs + Row(t, b) * shape_.features : nullptr);
       }
-      kernels_.dense.pack_left({rows.row, rows.count, first, std::min(tiles_.width, shape_.features - first),
-                                feature_blocks_[(slot * input_places_.row_blocks + k) * row_blocks_ + block]});
+      if (pointers.count == 0) break;
+      kernels_.dense.pack_left({pointers.row, pointers.count, first, std::min(tiles_.width, shape_.features - first),
+                                feature_blocks_[(call * input_places_.row_blocks + k) * blocks + block]});
     }
   }
 
-  // The same as Project, with a dense product.
-  void ProjectDense(int64_t begin, int64_t slot, int64_t tile) const {
-    const TileRows<T> gates = GateRows(Gates(begin + slot, slot, tile, 0), nullptr, 0, kGates);
-    for (int g = 0; g < kGates; ++g) FillRows(gates, g, Bias(tile, g), shape_.batch);
-    MultiplyBlocks(feature_blocks_, slot * input_places_.row_blocks * row_blocks_, shape_.features, input_places_,
-                   input_blocks_, tile, 0, kGates, 0, shape_.batch, gates);
+  // The same as Project, with a dense product, for the rows of one call.
+  void ProjectDense(int64_t begin, int64_t rows, int64_t call, int64_t tile) const {
+    const int64_t first = call * ProjectedRows(), count = std::min(rows - first, ProjectedRows());
+    const int64_t slot = first / shape_.batch, blocks = CeilDivide(ProjectedRows(), tiles_.width);
+    TileRows<T> gates = GateRows(Gates(begin + slot, slot, tile, 0), nullptr, 0, kGates);
+    for (int g = 0; g < kGates; ++g) {
+      if (shape_.batch == 1) gates.stride[g] *= tiles_.count;
+      FillRows(gates, g, Bias(tile, g), count);
+    }
+    MultiplyBlocks(feature_blocks_, call * input_places_.row_blocks * blocks, blocks, shape_.features, input_places_,
+                   input_blocks_, tile, 0, kGates, 0, count, gates);
   }
 
   void FillRows(const TileRows<T>& rows, int gate, const T* values, int64_t count) const {
@@ -221,9 +252,9 @@ class Forward {
     }
   }
 
-  // output += left * right for samples [b0, b1) and gates [first_gate, first_gate + gates) of one tile. Left block
-  // (k, row block) is `first_left` + k * row_blocks_ + row block.
-  void MultiplyBlocks(const DenseBlocks<T>& left, int64_t first_left, int64_t depth, const WeightBlocks& places,
+  // output += left * right for rows [b0, b1) and gates [first_gate, first_gate + gates) of one tile. Left block (k, row
+  // block) is `first_left` + k * row_blocks + row block.
+  void MultiplyBlocks(const DenseBlocks<T>& left, int64_t first_left, int64_t row_blocks, int64_t depth, const WeightBlocks& places,
                       const DenseBlocks<T>& right, int64_t tile, int first_gate, int gates, int64_t b0, int64_t b1,
                       const TileRows<T>& output) const {
     for (int64_t k = 0; k < places.row_blocks; ++k) {
@@ -232,7 +263,7 @@ class Forward {
         const int64_t weights = places.at(tile, k, first_gate + g);
         for (int64_t b = b0; b < b1; b += tiles_.width) {
           kernels_.dense.multiply({std::min(tiles_.width, b1 - b), valid, tiles_.valid(tile),
-                                   left[first_left + k * row_blocks_ + b / tiles_.width], right[weights],
+                                   left[first_left + k * row_blocks + b / tiles_.width], right[weights],
                                    output.base[g] + (b - b0) * output.stride[g], output.stride[g],
                                    b + tiles_.width < b1 ? Ahead{} : right.Memory(weights + 1)});
         }
@@ -269,7 +300,7 @@ class Forward {
 
   void Step(int64_t t, int64_t slot) {
     const SegmentedLists<T>& events = events_[t % 2];
-    const bool dense = UseDense(shape_.batch, shape_.units, listed_);
+    const bool dense = UseDense(listed_);
     listed_ = 0;
     if (dense) {
       PackDense(in_.recurrent_kernel, shape_.units, recurrent_places_, recurrent_blocks_);
@@ -395,7 +426,7 @@ class Forward {
       const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
       if (dense) {
         if (to.start.base[2] != to.output.base[2]) FillRows(to.output, 2, to.start.base[2], b1 - b0);
-        MultiplyBlocks(gates == 1 ? gated_blocks_ : event_blocks_, 0, shape_.units, recurrent_places_, recurrent_blocks_,
+        MultiplyBlocks(gates == 1 ? gated_blocks_ : event_blocks_, 0, row_blocks_, shape_.units, recurrent_places_, recurrent_blocks_,
                        tile, first_gate, gates, b0, b1, to.output);
         continue;
       }
@@ -413,6 +444,7 @@ class Forward {
   // The same from weights in place: a few rows at a time over all tiles, so that each row is read in order.
   void StreamProduct(int64_t t, int64_t slot, int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate,
                      int gates) const {
+    if (!in_.recurrent_kernel) return StreamInt8(t, slot, first, last, b0, b1, first_gate, gates);
     int64_t longest = 0;
     for (int64_t b = b0; b < b1; ++b) longest = std::max<int64_t>(longest, joined_count_[b]);
     for (int64_t e = 0; e == 0 || e < longest; e += kStreamedRows) {
@@ -429,6 +461,27 @@ class Forward {
             {b1 - b0, lists, e == 0 ? to.start : to.output, to.output, recurrent_.Rows(tile, 0, first_gate, gates), {},
              tile + 1 < last});
       }
+    }
+  }
+
+  // The same from 8-bit weights, which are few enough bytes to stay near.
+  void StreamInt8(int64_t t, int64_t slot, int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate,
+                  int gates) const {
+    int64_t begin[kMostInPlace];
+    for (int64_t b = b0; b < b1; ++b) begin[b - b0] = b * shape_.units;
+    const Lists<T> lists = {joined_index_.get(), joined_value_.get(), joined_count_.get() + b0, begin, 0};
+    for (int64_t tile = first; tile < last; ++tile) {
+      const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
+      TileRows<const int8_t> source;
+      TileRows<const T> scale;
+      for (int g = 0; g < gates; ++g) {
+        const int64_t column = (first_gate + g) * shape_.units + tiles_.first(tile);
+        source.base[g] = in_.recurrent_int8 + column;
+        source.stride[g] = kGates * shape_.units;
+        scale.base[g] = in_.recurrent_scale + column;
+      }
+      kernels_.accumulate_int8[gates - 1][tiles_.vectors(tile) - 1](
+          {b1 - b0, lists, to.start, to.output, source, scale});
     }
   }
 
@@ -466,10 +519,11 @@ class Forward {
 
   const EgruShape shape_;
   const EgruOptions options_;
-  const EgruInputs<T> in_;
-  const EgruOutputs<T> out_;
   const Kernels<T>& kernels_;
   const Tiles<T> tiles_;
+  const Buffer<T> widened_;  // 8-bit weights as numbers, where they will be packed
+  const EgruInputs<T> in_;
+  const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   const TiledWeights<T> recurrent_, input_;
   const int64_t groups_;  // of tiles, each a task

@@ -66,6 +66,18 @@ struct AccumulateArguments {
   bool scattered = false;  // the next call reads the same rows, a tile further: fetch that
 };
 
+// The same from a source of 8-bit integers, each column with a scale of its own:
+// output[o] = start[o] + scale * sum over entries e of row o: value[e] * source[index[e]].
+template <typename T>
+struct AccumulateInt8Arguments {
+  int64_t outputs;
+  Lists<T> lists;
+  TileRows<const T> start;
+  TileRows<T> output;
+  TileRows<const int8_t> source;
+  TileRows<const T> scale;  // of stride 0
+};
+
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
 // Cost an entry: gates * vectors FMAs and loads, and a share of one transposing reduction of `lanes` entries.
 // `result` is as long as the lists, whose capacity is a multiple of `lanes`. The gates of `row` share one stride.
@@ -167,6 +179,7 @@ struct Kernels {
   int tile_units;  // kMaxVectors * lanes
   int segment;     // units of one list segment, a divisor of tile_units and a multiple of lanes
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
+  void (*accumulate_int8[kGates][kMaxVectors])(const AccumulateInt8Arguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
   // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`
@@ -177,6 +190,9 @@ struct Kernels {
   void (*state_forward)(StateForwardArguments<T>&);
   void (*state_backward)(const StateBackwardArguments<T>&);
   DenseKernels<T> dense;
+  // What the machine can do at most; see machine_limits.cc.
+  void (*read)(const T* memory, int64_t bytes);
+  int64_t (*multiply_add)(int64_t rounds);  // returns the number of multiply-adds
 };
 
 // The widest kernels that this processor runs; the environment variable KERAS_EGRU_ISA (scalar, avx2, avx512, amx) names

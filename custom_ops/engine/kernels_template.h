@@ -51,7 +51,7 @@ inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
       for (int g = 0; g < gates; ++g) {
         const T* row = a.source.base[g] + (same_stride ? place : i * a.source.stride[g]);
         if (a.scattered) {
-          for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 2);
+          for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 3);
         }
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * Load(row + v * lanes);
@@ -72,6 +72,56 @@ void Accumulate(const AccumulateArguments<T>& a) {
     AccumulateRows<T, gates, vectors, true>(a);
   } else {
     AccumulateRows<T, gates, vectors, false>(a);
+  }
+}
+
+// As many 8-bit integers as a vector has lanes.
+template <typename T>
+inline Vec<T> LoadInt8(const int8_t* from) {
+#ifdef KERAS_EGRU_COMPRESS
+  if constexpr (sizeof(T) == 4) {
+    return (Vec<T>)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  } else {
+    return (Vec<T>)_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+  }
+#else
+  typedef int8_t Bytes __attribute__((vector_size(Simd<T>::kLanes)));
+  Bytes bytes;
+  __builtin_memcpy(&bytes, from, sizeof(bytes));
+  return __builtin_convertvector(bytes, Vec<T>);
+#endif
+}
+
+template <typename T, int gates, int vectors>
+void AccumulateInt8(const AccumulateInt8Arguments<T>& arguments) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int ahead = 8;                     // entries: their rows are fetched while earlier ones are added
+  const AccumulateInt8Arguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t o = 0; o < a.outputs; ++o) {
+    const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity, count = a.lists.count[o];
+    const int32_t* index = a.lists.index + begin;
+    const T* value = a.lists.value + begin;
+    Vec<T> sum[gates * vectors] = {};
+    for (int64_t e = 0; e < count; ++e) {
+      const T factor = value[e];
+      const int64_t next = index[e + ahead < count ? e + ahead : count - 1];
+#pragma GCC unroll 3
+      for (int g = 0; g < gates; ++g) {
+        __builtin_prefetch(a.source.base[g] + next * a.source.stride[g], 0, 3);
+        const int8_t* row = a.source.base[g] + index[e] * a.source.stride[g];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * LoadInt8<T>(row + v * lanes);
+      }
+    }
+#pragma GCC unroll 3
+    for (int g = 0; g < gates; ++g) {
+      const T* start = a.start.base[g] + o * a.start.stride[g];
+      T* output = a.output.base[g] + o * a.output.stride[g];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        Store<T>(output + v * lanes, Load(start + v * lanes) + Load(a.scale.base[g] + v * lanes) * sum[g * vectors + v]);
+      }
+    }
   }
 }
 
@@ -111,7 +161,7 @@ void Dots(const DotsArguments<T>& arguments) {
         for (int g = 0; g < gates; ++g) {
           const T* row = a.row.base[g] + place;
           if (a.scattered) {
-            for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 2);
+            for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 3);
           }
           partial[g] = left[g * vectors] * Load(row);
 #pragma GCC unroll 3
@@ -340,6 +390,33 @@ void StateBackward(const StateBackwardArguments<T>& a) {
   }
 }
 
+// Reads memory as fast as it comes.
+template <typename T>
+void Read(const T* memory, int64_t bytes) {
+  constexpr int lanes = Simd<T>::kLanes, streams = 4;
+  Vec<T> sum[streams] = {};
+  const T* end = memory + bytes / static_cast<int64_t>(sizeof(T));
+  for (; memory + streams * lanes <= end; memory += streams * lanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < streams; ++i) sum[i] += Load(memory + i * lanes);
+  }
+  for (int i = 0; i < streams; ++i) asm volatile("" : : "m"(sum[i]));
+}
+
+// Multiplies and adds in registers, on as many sums as hide the latency.
+template <typename T>
+int64_t MultiplyAdd(int64_t rounds) {
+  constexpr int lanes = Simd<T>::kLanes, sums = 12;
+  Vec<T> sum[sums] = {};
+  const Vec<T> factor = Vec<T>{} + T(0.5);
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (int s = 0; s < sums; ++s) sum[s] = sum[s] * factor + factor;
+  }
+  for (int s = 0; s < sums; ++s) asm volatile("" : : "m"(sum[s]));
+  return rounds * sums * lanes;
+}
+
 template <typename T>
 constexpr Kernels<T> MakeKernels(const char* name) {
   constexpr int lanes = Simd<T>::kLanes;
@@ -352,6 +429,9 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       {{Accumulate<T, 1, 1>, Accumulate<T, 1, 2>, Accumulate<T, 1, 3>, Accumulate<T, 1, 4>},
        {Accumulate<T, 2, 1>, Accumulate<T, 2, 2>, Accumulate<T, 2, 3>, Accumulate<T, 2, 4>},
        {Accumulate<T, 3, 1>, Accumulate<T, 3, 2>, Accumulate<T, 3, 3>, Accumulate<T, 3, 4>}},
+      {{AccumulateInt8<T, 1, 1>, AccumulateInt8<T, 1, 2>, AccumulateInt8<T, 1, 3>, AccumulateInt8<T, 1, 4>},
+       {AccumulateInt8<T, 2, 1>, AccumulateInt8<T, 2, 2>, AccumulateInt8<T, 2, 3>, AccumulateInt8<T, 2, 4>},
+       {AccumulateInt8<T, 3, 1>, AccumulateInt8<T, 3, 2>, AccumulateInt8<T, 3, 3>, AccumulateInt8<T, 3, 4>}},
       {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
        {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
        {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},
@@ -362,6 +442,8 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       StateBackward<T>,
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
        PackRight<T, true>, Multiply<T>, 0.28, 0.7, 0.95, 1.0},
+      Read<T>,
+      MultiplyAdd<T>,
   };
 }
 

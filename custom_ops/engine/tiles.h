@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 
 #include "kernels.h"
+#include "scratch.h"
 
 namespace keras_egru {
 
@@ -17,20 +17,27 @@ template <typename T>
 class Buffer {
  public:
   explicit Buffer(int64_t size = 0) { Resize(size); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { ReturnScratch(data_, Bytes()); }
+
   void Resize(int64_t size) {
-    data_.reset(size > 0 ? static_cast<T*>(::operator new[](size * sizeof(T), std::align_val_t{64})) : nullptr);
+    ReturnScratch(data_, Bytes());
+    data_ = nullptr;
+    size_ = 0;
+    if (size <= 0) return;
+    data_ = static_cast<T*>(TakeScratch(size * sizeof(T)));
     size_ = size;
   }
-  void Zero() const { std::fill(data_.get(), data_.get() + size_, T{}); }
-  T* get() const { return data_.get(); }
+  void Zero() const { std::fill(data_, data_ + size_, T{}); }
+  T* get() const { return data_; }
   int64_t size() const { return size_; }
-  T& operator[](int64_t i) const { return data_.get()[i]; }
+  T& operator[](int64_t i) const { return data_[i]; }
 
  private:
-  struct Free {
-    void operator()(T* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-  };
-  std::unique_ptr<T, Free> data_;
+  std::size_t Bytes() const { return size_ * sizeof(T); }
+
+  T* data_ = nullptr;
   int64_t size_ = 0;
 };
 

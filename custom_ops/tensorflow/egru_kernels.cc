@@ -27,6 +27,13 @@ absl::Status Expect(const Tensor& tensor, const char* name, const TensorShape& s
                                                  ", received ", tensor.shape().DebugString(), "."));
 }
 
+absl::Status ReadProducts(OpKernelConstruction* context, Products* products) {
+  std::string name;
+  TF_RETURN_IF_ERROR(context->GetAttr("products", &name));
+  *products = name == "dense" ? Products::kDense : name == "sparse" ? Products::kSparse : Products::kAuto;
+  return absl::OkStatus();
+}
+
 absl::Status ReadOptions(OpKernelConstruction* context, EgruOptions* options) {
   std::string reset;
   float height, width;
@@ -38,6 +45,7 @@ absl::Status ReadOptions(OpKernelConstruction* context, EgruOptions* options) {
     return absl::InvalidArgumentError(absl::StrCat("`surrogate_height` and `surrogate_width` must be positive, received ",
                                                    height, " and ", width, "."));
   }
+  TF_RETURN_IF_ERROR(ReadProducts(context, &options->products));
   options->reset = reset == "subtract" ? Reset::kSubtract : reset == "zero" ? Reset::kZero : Reset::kThreshold;
   // The nearest short decimal is what the user wrote: 0.7f as 0.7, so that float64 results use 0.7.
   options->surrogate_height = std::stod(absl::StrCat(height));
@@ -45,8 +53,8 @@ absl::Status ReadOptions(OpKernelConstruction* context, EgruOptions* options) {
   return absl::OkStatus();
 }
 
-// Inputs 0 to 8 are the same in the forward and the gradient op.
-template <typename T>
+// Inputs 0 to 8 are the same in the forward and the gradient op; with `int8` the scale of the recurrent kernel follows it.
+template <typename T, bool int8 = false>
 absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, EgruShape* shape, EgruInputs<T>* inputs,
                         Tensor* threshold) {
   const Tensor& x = context->input(0);
@@ -69,18 +77,20 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
   TF_RETURN_IF_ERROR(Expect(context->input(2), "initial_c", {shape->batch, n}));
   TF_RETURN_IF_ERROR(Expect(context->input(3), "kernel", {shape->features, 3 * n}));
   TF_RETURN_IF_ERROR(Expect(recurrent_kernel, "recurrent_kernel", {n, 3 * n}));
+  if (int8) TF_RETURN_IF_ERROR(Expect(context->input(5), "recurrent_scale", {3 * n}));
+  constexpr int after = int8 ? 6 : 5;  // the recurrent kernel
   TF_RETURN_IF_ERROR(
-      Expect(context->input(5), "bias", options.reset_after ? TensorShape({2, 3 * n}) : TensorShape({3 * n})));
-  const Tensor& given = context->input(6);
+      Expect(context->input(after), "bias", options.reset_after ? TensorShape({2, 3 * n}) : TensorShape({3 * n})));
+  const Tensor& given = context->input(after + 1);
   if (given.shape() != TensorShape({n}) && given.shape() != TensorShape({1})) {
     return absl::InvalidArgumentError(absl::StrCat("`threshold` must have the shape [", n, "] or [1], received ",
                                                    given.shape().DebugString(), "."));
   }
   TF_RETURN_IF_ERROR(context->allocate_temp(given.dtype(), {n}, threshold));
   for (int64_t i = 0; i < n; ++i) threshold->flat<T>()(i) = given.flat<T>()(given.NumElements() == 1 ? 0 : i);
-  const Tensor& mask = context->input(7);
+  const Tensor& mask = context->input(after + 2);
   if (mask.NumElements() > 0) TF_RETURN_IF_ERROR(Expect(mask, "mask", {shape->batch, shape->time}));
-  const Tensor& zoneout = context->input(8);
+  const Tensor& zoneout = context->input(after + 3);
   if (zoneout.NumElements() > 1) TF_RETURN_IF_ERROR(Expect(zoneout, "zoneout", {shape->batch, shape->time, n}));
   // Lists hold 32-bit row numbers.
   if (SavedCandidate<T>(*shape, EgruOptions{}) / SelectKernels<T>().tile_units > std::numeric_limits<int32_t>::max()) {
@@ -91,12 +101,18 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
              context->input(1).flat<T>().data(),
              context->input(2).flat<T>().data(),
              context->input(3).flat<T>().data(),
-             recurrent_kernel.flat<T>().data(),
-             context->input(5).flat<T>().data(),
+             nullptr,
+             context->input(after).flat<T>().data(),
              threshold->flat<T>().data(),
              mask.NumElements() > 0 ? reinterpret_cast<const uint8_t*>(mask.flat<bool>().data()) : nullptr,
              zoneout.NumElements() > 0 ? zoneout.flat<T>().data() : nullptr,
              zoneout.NumElements() == 1};
+  if constexpr (int8) {
+    inputs->recurrent_int8 = recurrent_kernel.flat<int8_t>().data();
+    inputs->recurrent_scale = context->input(5).flat<T>().data();
+  } else {
+    inputs->recurrent_kernel = recurrent_kernel.flat<T>().data();
+  }
   return absl::OkStatus();
 }
 
@@ -108,6 +124,15 @@ void Run(OpKernelContext* context, const Work& work) {
   } catch (const std::bad_alloc&) {
     context->SetStatus(absl::ResourceExhaustedError("out of memory for the scratch space of the EGRU sequence."));
   }
+}
+
+void WriteCounters(const EgruCounters& found, Tensor* counters) {
+  auto out = counters->flat<int64_t>();
+  out(0) = found.steps;
+  out(1) = found.input_events;
+  out(2) = found.events;
+  out(3) = found.backward_entries;
+  out(4) = found.surrogate_entries;
 }
 
 template <typename T>
@@ -134,23 +159,47 @@ class EgruSequenceOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(4, {5}, &counters));
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
-      const EgruCounters found =
+      WriteCounters(
           EgruForward<T>(shape, options_, inputs,
                          {y->flat<T>().data(), c->flat<T>().data(), saved_gates ? gates->flat<T>().data() : nullptr,
                           saved_candidate ? candidate->flat<T>().data() : nullptr},
-                         &scheduler);
-      auto out = counters->flat<int64_t>();
-      out(0) = found.steps;
-      out(1) = found.input_events;
-      out(2) = found.events;
-      out(3) = found.backward_entries;
-      out(4) = found.surrogate_entries;
+                         &scheduler),
+          counters);
     });
   }
 
  private:
   EgruOptions options_;
   bool save_for_backward_;
+};
+
+template <typename T>
+class EgruSequenceInt8Op : public OpKernel {
+ public:
+  explicit EgruSequenceInt8Op(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, ReadOptions(context, &options_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    EgruShape shape;
+    EgruInputs<T> inputs;
+    Tensor threshold;
+    OP_REQUIRES_OK(context, (ReadInputs<T, true>(context, options_, &shape, &inputs, &threshold)));
+    const TensorShape sequence = {shape.batch, shape.time, shape.units};
+    Tensor *y, *c, *counters;
+    OP_REQUIRES_OK(context, context->allocate_output(0, sequence, &y));
+    OP_REQUIRES_OK(context, context->allocate_output(1, sequence, &c));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {5}, &counters));
+    TensorFlowScheduler scheduler(context);
+    Run(context, [&] {
+      WriteCounters(EgruForward<T>(shape, options_, inputs, {y->flat<T>().data(), c->flat<T>().data(), nullptr, nullptr},
+                                   &scheduler),
+                    counters);
+    });
+  }
+
+ private:
+  EgruOptions options_;
 };
 
 template <typename T>
@@ -230,6 +279,7 @@ class EgruInputGradOp : public OpKernel {
  public:
   explicit EgruInputGradOp(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("reset_after", &options_.reset_after));
+    OP_REQUIRES_OK(context, ReadProducts(context, &options_.products));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -258,6 +308,8 @@ class EgruInputGradOp : public OpKernel {
 #define REGISTER(T)                                                                                                  \
   REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruSequence").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),      \
                           EgruSequenceOp<T>);                                                                        \
+  REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruSequenceInt8").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),  \
+                          EgruSequenceInt8Op<T>);                                                                    \
   REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruSequenceGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),  \
                           EgruSequenceGradOp<T>);                                                                    \
   REGISTER_KERNEL_BUILDER(Name("KerasEgru>EgruInputGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \

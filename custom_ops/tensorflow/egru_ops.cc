@@ -23,9 +23,8 @@ absl::Status SequenceShape(InferenceContext* c) {
   const ShapeHandle sequence = c->MakeShape({batch, c->Dim(inputs, 1), units});
   c->set_output(0, sequence);
   c->set_output(1, sequence);
-  c->set_output(2, c->UnknownShapeOfRank(1));
-  c->set_output(3, c->UnknownShapeOfRank(1));
-  c->set_output(4, c->Vector(5));
+  for (int i = 2; i + 1 < c->num_outputs(); ++i) c->set_output(i, c->UnknownShapeOfRank(1));
+  c->set_output(c->num_outputs() - 1, c->Vector(5));
   return absl::OkStatus();
 }
 
@@ -41,13 +40,15 @@ absl::Status GradientShape(InferenceContext* c) {
 
 // See keras_egru.ops.egru_sequence for the meaning of every argument. `mask` and `zoneout` are empty where unused;
 // `zoneout` may be one number. `gates` and `candidate` are opaque, for the gradient op, and empty unless
-// `save_for_backward`. Counters: steps, input events, events, backward entries, surrogate entries.
+// `save_for_backward`. `products` is how matrices are multiplied: `auto` by what is faster for the counted density.
+// Counters: steps, input events, events, backward entries, surrogate entries.
 REGISTER_OP("KerasEgru>EgruSequence")
     .Attr("T: {float, double}")
     .Attr("reset: {'threshold', 'subtract', 'zero'} = 'threshold'")
     .Attr("reset_after: bool = true")
     .Attr("surrogate_height: float = 0.7")
     .Attr("surrogate_width: float = 1.0")
+    .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
     .Attr("save_for_backward: bool = true")
     .Input("inputs: T")
     .Input("initial_y: T")
@@ -65,6 +66,30 @@ REGISTER_OP("KerasEgru>EgruSequence")
     .Output("counters: int64")
     .SetShapeFn(SequenceShape);
 
+// The same from a recurrent kernel of 8-bit integers, column j of which stands for `recurrent_scale[j]` times its numbers.
+// For inference alone: nothing is kept for a gradient, and there is none.
+REGISTER_OP("KerasEgru>EgruSequenceInt8")
+    .Attr("T: {float, double}")
+    .Attr("reset: {'threshold', 'subtract', 'zero'} = 'threshold'")
+    .Attr("reset_after: bool = true")
+    .Attr("surrogate_height: float = 0.7")
+    .Attr("surrogate_width: float = 1.0")
+    .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
+    .Input("inputs: T")
+    .Input("initial_y: T")
+    .Input("initial_c: T")
+    .Input("kernel: T")
+    .Input("recurrent_kernel: int8")
+    .Input("recurrent_scale: T")
+    .Input("bias: T")
+    .Input("threshold: T")
+    .Input("mask: bool")
+    .Input("zoneout: T")
+    .Output("y: T")
+    .Output("c: T")
+    .Output("counters: int64")
+    .SetShapeFn(SequenceShape);
+
 // Counters: entries of dL/dy computed, events in the gradient of the recurrent kernel, inputs in that of the kernel.
 REGISTER_OP("KerasEgru>EgruSequenceGrad")
     .Attr("T: {float, double}")
@@ -72,6 +97,7 @@ REGISTER_OP("KerasEgru>EgruSequenceGrad")
     .Attr("reset_after: bool = true")
     .Attr("surrogate_height: float = 0.7")
     .Attr("surrogate_width: float = 1.0")
+    .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
     .Input("inputs: T")
     .Input("initial_y: T")
     .Input("initial_c: T")
@@ -102,6 +128,7 @@ REGISTER_OP("KerasEgru>EgruSequenceGrad")
 REGISTER_OP("KerasEgru>EgruInputGrad")
     .Attr("T: {float, double}")
     .Attr("reset_after: bool = true")
+    .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
     .Input("inputs: T")
     .Input("kernel: T")
     .Input("grad_gates: T")

@@ -83,6 +83,47 @@ TEST_CASE_TEMPLATE("accumulate equals the naive sum", T, float, double) {
   }
 }
 
+TEST_CASE_TEMPLATE("accumulate_int8 equals the naive sum", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    for (int gates = 1; gates <= kGates; ++gates) {
+      for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
+        CAPTURE(kernels->name);
+        RandomNumbers random(gates * 10 + vectors);
+        const int64_t outputs = 3, inputs = 40, width = vectors * kernels->lanes;
+        const auto numbers = random.Uniform<T>(inputs * gates * width, -128.0, 127.99);
+        std::vector<int8_t> weights(numbers.size());
+        for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<int8_t>(std::floor(numbers[i]));
+        const auto scale = random.Normal<T>(gates * width);
+        auto result = random.Normal<T>(outputs * gates * width);
+        auto expected = result;
+        std::vector<int32_t> index(outputs * inputs), count(outputs);
+        auto value = random.Normal<T>(outputs * inputs);
+        for (int64_t o = 0; o < outputs; ++o) {
+          for (int64_t i = 0; i < inputs; ++i) {
+            if (o == 0 || !random.Chance(0.4)) continue;  // the first row is empty
+            const int64_t entry = o * inputs + count[o]++;
+            index[entry] = static_cast<int32_t>(i);
+            for (int64_t j = 0; j < gates * width; ++j) {
+              expected[o * gates * width + j] += scale[j] * value[entry] * weights[i * gates * width + j];
+            }
+          }
+        }
+        TileRows<const T> scales;
+        for (int g = 0; g < gates; ++g) scales.base[g] = scale.data() + g * width;
+        kernels->accumulate_int8[gates - 1][vectors - 1]({outputs,
+                                                          {index.data(), value.data(), count.data(), nullptr, inputs},
+                                                          RowsOf<T>(result.data(), gates, width),
+                                                          RowsOf<T>(result.data(), gates, width),
+                                                          RowsOf<const int8_t>(weights.data(), gates, width),
+                                                          scales});
+        for (size_t i = 0; i < result.size(); ++i) {
+          REQUIRE(std::fabs(result[i] - expected[i]) < 1e5 * std::numeric_limits<T>::epsilon());
+        }
+      }
+    }
+  }
+}
+
 // The two ways to hold a matrix [rows, columns]: its rows as vectors, or its columns.
 template <typename T>
 std::vector<const T*> Vectors(const std::vector<T>& matrix, int64_t count, int64_t length, int64_t offset) {

@@ -7,6 +7,7 @@
 // (Kernels::dense); that is decided anew for every step, from the number of events.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "dense_blocks.h"
 #include "egru.h"
@@ -34,6 +35,7 @@ class Forward {
         blocks_(BatchBlocks(shape.batch)),
         recurrent_(tiles_, in_.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         input_(tiles_, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
+        int8_tiles_(in_.recurrent_kernel || !ShouldPack(shape.time) ? 0 : tiles_.count * shape.units * kGates * tiles_.width),
         // Weights in place are read best in long pieces of a row: one for each thread.
         groups_(recurrent_.packed() ? tiles_.count : std::min<int64_t>(tiles_.count, TeamSize(scheduler, shape))),
         list_all_(!recurrent_.packed() && options.products == Products::kDense),
@@ -70,6 +72,7 @@ class Forward {
     EgruCounters counters;
     for (int64_t i = 0; i < shape_.batch * shape_.time; ++i) counters.steps += in_.mask ? in_.mask[i] != 0 : 1;
     team_.Run(tiles_.count, [&](int64_t tile, int) {
+      if (int8_tiles_.size() > 0) PackInt8(tile);
       for (int64_t b = 0; b < shape_.batch; ++b) ListEvents(events_[0], -1, tile, b);
     });
     for (int64_t begin = 0; begin < shape_.time; begin += steps_at_once_) {
@@ -178,6 +181,20 @@ class Forward {
   bool UseDense(int64_t entries) const {
     return recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries,
                                                 kernels_.dense.accumulate_cost);
+  }
+
+  // 8-bit weights of one tile in one piece: in place, the columns of one thread fall on a part of the cache's sets.
+  void PackInt8(int64_t tile) const {
+    int8_t* to = int8_tiles_.get() + tile * shape_.units * kGates * tiles_.width;
+    const int64_t valid = tiles_.valid(tile);
+    for (int64_t row = 0; row < shape_.units * kGates; ++row, to += tiles_.width) {
+      const int8_t* from = in_.recurrent_int8 + row * shape_.units + tiles_.first(tile);
+      if (valid < tiles_.width) {
+        std::copy_n(from, valid, to);
+      } else {  // a whole number of words
+        for (int64_t i = 0; i < valid; i += 8) std::memcpy(to + i, from + i, 8);
+      }
+    }
   }
 
   void PackSparse(const TiledWeights<T>& weights, bool& ready) {
@@ -475,9 +492,14 @@ class Forward {
       TileRows<const int8_t> source;
       TileRows<const T> scale;
       for (int g = 0; g < gates; ++g) {
-        const int64_t column = (first_gate + g) * shape_.units + tiles_.first(tile);
-        source.base[g] = in_.recurrent_int8 + column;
-        source.stride[g] = kGates * shape_.units;
+        const int64_t gate = first_gate + g, column = gate * shape_.units + tiles_.first(tile);
+        if (int8_tiles_.size() > 0) {
+          source.base[g] = int8_tiles_.get() + (tile * shape_.units * kGates + gate) * tiles_.width;
+          source.stride[g] = kGates * tiles_.width;
+        } else {
+          source.base[g] = in_.recurrent_int8 + column;
+          source.stride[g] = kGates * shape_.units;
+        }
         scale.base[g] = in_.recurrent_scale + column;
       }
       kernels_.accumulate_int8[gates - 1][tiles_.vectors(tile) - 1](
@@ -526,6 +548,7 @@ class Forward {
   const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   const TiledWeights<T> recurrent_, input_;
+  const Buffer<int8_t> int8_tiles_;  // [tiles, units, 3, width]
   const int64_t groups_;  // of tiles, each a task
   const bool list_all_;       // a dense product from weights in place: zeros are entries too
   const int64_t row_blocks_;  // of samples, in dense products

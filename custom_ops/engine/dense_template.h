@@ -64,7 +64,8 @@ void PackRight(const PackArguments<T>& a) {
 }
 
 template <typename T, int vectors>
-inline void MultiplyPanel(const T* left, const T* right, int64_t depth, T* output, int64_t stride, int64_t rows) {
+inline void MultiplyPanel(const T* left, const T* right, int64_t depth, T* output, int64_t stride, int64_t rows,
+                          const T* start) {
   constexpr int lanes = Simd<T>::kLanes, panel = DenseShape<T>::kPanel, tile = DenseShape<T>::kTile;
   Vec<T> sum[panel][vectors] = {};
   for (int64_t k = 0; k < depth; ++k, left += panel, right += tile) {
@@ -82,7 +83,7 @@ inline void MultiplyPanel(const T* left, const T* right, int64_t depth, T* outpu
     if (r >= rows) return;
     T* to = output + r * stride;
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) Store<T>(to + v * lanes, Load<T>(to + v * lanes) + sum[r][v]);
+    for (int v = 0; v < vectors; ++v) Store<T>(to + v * lanes, Load<T>((start ? start : to) + v * lanes) + sum[r][v]);
   }
 }
 
@@ -101,11 +102,12 @@ void Multiply(const MultiplyArguments<T>& a) {
     for (int64_t v = 0; v < vectors; v += most) {
       const T* to_right = right + v * lanes;
       T* to = output + v * lanes;
+      const T* start = a.start ? a.start + v * lanes : nullptr;
       switch (vectors - v < most ? vectors - v : most) {
-        case 1: MultiplyPanel<T, 1>(from, to_right, a.depth, to, a.stride, rows); break;
-        case 2: MultiplyPanel<T, 2>(from, to_right, a.depth, to, a.stride, rows); break;
-        case 3: MultiplyPanel<T, most < 3 ? 2 : 3>(from, to_right, a.depth, to, a.stride, rows); break;
-        default: MultiplyPanel<T, most>(from, to_right, a.depth, to, a.stride, rows);
+        case 1: MultiplyPanel<T, 1>(from, to_right, a.depth, to, a.stride, rows, start); break;
+        case 2: MultiplyPanel<T, 2>(from, to_right, a.depth, to, a.stride, rows, start); break;
+        case 3: MultiplyPanel<T, most < 3 ? 2 : 3>(from, to_right, a.depth, to, a.stride, rows, start); break;
+        default: MultiplyPanel<T, most>(from, to_right, a.depth, to, a.stride, rows, start);
       }
     }
   }

@@ -255,25 +255,20 @@ class Forward {
     const int64_t first = call * ProjectedRows(), count = std::min(rows - first, ProjectedRows());
     const int64_t slot = first / shape_.batch, blocks = CeilDivide(ProjectedRows(), tiles_.width);
     TileRows<T> gates = GateRows(Gates(begin + slot, slot, tile, 0), nullptr, 0, kGates);
+    TileRows<const T> bias;
     for (int g = 0; g < kGates; ++g) {
       if (shape_.batch == 1) gates.stride[g] *= tiles_.count;
-      FillRows(gates, g, Bias(tile, g), count);
+      bias.base[g] = Bias(tile, g);
     }
     MultiplyBlocks(feature_blocks_, call * input_places_.row_blocks * blocks, blocks, shape_.features, input_places_,
-                   input_blocks_, tile, 0, kGates, 0, count, gates);
-  }
-
-  void FillRows(const TileRows<T>& rows, int gate, const T* values, int64_t count) const {
-    for (int64_t row = 0; row < count; ++row) {
-      std::copy_n(values, tiles_.width, rows.base[gate] + row * rows.stride[gate]);
-    }
+                   input_blocks_, tile, 0, kGates, 0, count, bias, gates);
   }
 
   // output += left * right for rows [b0, b1) and gates [first_gate, first_gate + gates) of one tile. Left block (k, row
-  // block) is `first_left` + k * row_blocks + row block.
+  // block) is `first_left` + k * row_blocks + row block. A gate starts from the row `start` where that is not its output.
   void MultiplyBlocks(const DenseBlocks<T>& left, int64_t first_left, int64_t row_blocks, int64_t depth, const WeightBlocks& places,
                       const DenseBlocks<T>& right, int64_t tile, int first_gate, int gates, int64_t b0, int64_t b1,
-                      const TileRows<T>& output) const {
+                      const TileRows<const T>& start, const TileRows<T>& output) const {
     for (int64_t k = 0; k < places.row_blocks; ++k) {
       const int64_t valid = std::min(tiles_.width, depth - k * tiles_.width);
       for (int g = 0; g < gates; ++g) {
@@ -282,7 +277,8 @@ class Forward {
           kernels_.dense.multiply({std::min(tiles_.width, b1 - b), valid, tiles_.valid(tile),
                                    left[first_left + k * row_blocks + b / tiles_.width], right[weights],
                                    output.base[g] + (b - b0) * output.stride[g], output.stride[g],
-                                   b + tiles_.width < b1 ? Ahead{} : right.Memory(weights + 1)});
+                                   b + tiles_.width < b1 ? Ahead{} : right.Memory(weights + 1),
+                                   k == 0 && start.base[g] != output.base[g] ? start.base[g] : nullptr});
         }
       }
     }
@@ -442,9 +438,8 @@ class Forward {
     for (int64_t tile = first; tile < last; ++tile) {
       const Targets to = TargetsOf(t, slot, tile, b0, first_gate, gates);
       if (dense) {
-        if (to.start.base[2] != to.output.base[2]) FillRows(to.output, 2, to.start.base[2], b1 - b0);
         MultiplyBlocks(gates == 1 ? gated_blocks_ : event_blocks_, 0, row_blocks_, shape_.units, recurrent_places_, recurrent_blocks_,
-                       tile, first_gate, gates, b0, b1, to.output);
+                       tile, first_gate, gates, b0, b1, to.start, to.output);
         continue;
       }
       for (int64_t s = 0; s * tiles_.segment < shape_.units; ++s) {

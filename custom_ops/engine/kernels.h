@@ -48,7 +48,7 @@ inline void FetchShare(const Ahead& ahead, int64_t part, int64_t parts) {
   constexpr int64_t line = 64;
   const int64_t lines = ahead.bytes / line;
   for (int64_t l = lines * part / parts; l < lines * (part + 1) / parts; ++l) {
-    __builtin_prefetch(ahead.from + l * line, 0, 2);
+    __builtin_prefetch(ahead.from + l * line, 0, 3);
   }
 }
 
@@ -156,6 +156,7 @@ struct MultiplyArguments {
   T* output;          // [rows, columns rounded up to `lanes`], rows `stride` apart
   int64_t stride;
   Ahead ahead = {};
+  const T* start = nullptr;  // a row that every output row starts from, in the place of what is there
 };
 
 template <typename T>

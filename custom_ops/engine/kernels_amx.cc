@@ -152,10 +152,13 @@ template <int row_tiles, int column_tiles>
 inline void MultiplyTiles(const MultiplyArguments<float>& a, int64_t row, int64_t column, int64_t depth_tiles, float* output,
                           int64_t stride, int64_t part, int64_t parts) {
   const int64_t bytes = stride * static_cast<int64_t>(sizeof(float));
-  _tile_loadd(0, output, bytes);
-  if (column_tiles > 1) _tile_loadd(1, output + kSide, bytes);
-  if (row_tiles > 1) _tile_loadd(2, output + kSide * stride, bytes);
-  if (row_tiles > 1 && column_tiles > 1) _tile_loadd(3, output + kSide * stride + kSide, bytes);
+  // Rows 0 apart are one row again and again.
+  const float* start = a.start ? a.start + column * kSide : output;
+  const int64_t start_stride = a.start ? 0 : stride, start_bytes = start_stride * static_cast<int64_t>(sizeof(float));
+  _tile_loadd(0, start, start_bytes);
+  if (column_tiles > 1) _tile_loadd(1, start + kSide, start_bytes);
+  if (row_tiles > 1) _tile_loadd(2, start + kSide * start_stride, start_bytes);
+  if (row_tiles > 1 && column_tiles > 1) _tile_loadd(3, start + kSide * start_stride + kSide, start_bytes);
   for (int64_t depth = 0; depth < depth_tiles; ++depth) {
     const auto left = [&](int which) {
       _tile_loadd(4, TileAt(a.left, row, depth, which), 64);

@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace keras_egru {
 namespace {
 
@@ -94,15 +98,29 @@ inline Vec<T> Expm1(Vec<T> x) {
   return x == x ? result : x;
 }
 
+// 1 / x for x of a size that squares neither to zero nor to infinity. A division holds the processor up for longer than
+// the rest of a gate; an estimate and one step of Newton are within 2 units in the last place.
+template <typename T>
+inline Vec<T> Reciprocal(Vec<T> x) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    const Vec<T> estimate = (Vec<T>)_mm512_rcp14_ps((__m512)x);
+    return estimate + estimate * (T(1) - x * estimate);
+  }
+#endif
+  return T(1) / x;
+}
+
+// e^-x + 1 is at most e^87 + 1, so its reciprocal is normal.
 template <typename T>
 inline Vec<T> Sigmoid(Vec<T> x) {
-  return T(1) / (T(2) + Expm1<T>(-x));
+  return Reciprocal<T>(T(2) + Expm1<T>(-x));
 }
 
 template <typename T>
 inline Vec<T> Tanh(Vec<T> x) {
   const Vec<T> e = Expm1<T>(x + x);
-  return e / (e + T(2));
+  return e * Reciprocal<T>(e + T(2));
 }
 
 template <typename T>

@@ -29,22 +29,29 @@ constexpr int64_t DenseBlockBytes() {
   return DenseShape<T>::kPanels * DenseShape<T>::kPanel * DenseShape<T>::kTile * static_cast<int64_t>(sizeof(T));
 }
 
-// The vectors are rows of the left matrix, or (transposed) its columns.
+// The vectors are rows of the left matrix, or (transposed) its columns. Missing rows of the last panel are zero: it is read
+// whole, and what meets only itself must still be a number.
 template <typename T, bool transposed>
 void PackLeft(const PackArguments<T>& a) {
   constexpr int64_t panel = DenseShape<T>::kPanel, tile = DenseShape<T>::kTile;
-  T* block = static_cast<T*>(a.block);
-  for (int64_t v = 0; v < a.count; ++v) {
-    const T* from = a.vectors[v] ? a.vectors[v] + a.offset : nullptr;
-    for (int64_t i = 0; i < a.length; ++i) {
-      const int64_t row = transposed ? i : v, depth = transposed ? v : i;
-      block[(row / panel * tile + depth) * panel + row % panel] = from ? from[i] : T(0);
-    }
-  }
-  // The last panel is read whole; what its missing rows hold only ever meets itself, and must be a number.
   const int64_t rows = transposed ? a.length : a.count, depths = transposed ? a.count : a.length;
-  for (int64_t row = rows; row % panel != 0; ++row) {
-    for (int64_t depth = 0; depth < depths; ++depth) block[(row / panel * tile + depth) * panel + row % panel] = T(0);
+  for (int64_t first = 0; first < rows; first += panel) {
+    T* to = static_cast<T*>(a.block) + first * tile;
+    const int64_t valid = rows - first < panel ? rows - first : panel;
+    const T* from[panel] = {};
+    for (int64_t r = 0; !transposed && r < valid; ++r) from[r] = a.vectors[first + r] ? a.vectors[first + r] + a.offset : nullptr;
+    for (int64_t depth = 0; depth < depths; ++depth, to += panel) {
+      if (transposed) {
+        const T* vector = a.vectors[depth] ? a.vectors[depth] + a.offset + first : nullptr;
+        if (vector && valid == panel) {
+          __builtin_memcpy(to, vector, panel * sizeof(T));
+        } else {
+          for (int64_t r = 0; r < panel; ++r) to[r] = vector && r < valid ? vector[r] : T(0);
+        }
+      } else {
+        for (int64_t r = 0; r < panel; ++r) to[r] = from[r] ? from[r][depth] : T(0);
+      }
+    }
   }
 }
 

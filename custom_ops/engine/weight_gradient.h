@@ -73,32 +73,34 @@ class WeightGradient {
   template <typename Source>
   void Compute(Team& team, const Source& source, T* gradient) const {
     const int64_t blocks = CeilDivide(rows_, kBlock), width = tiles_.width;
-    const int64_t scratch_size = std::min(kBlock, rows_) * kGates * width;
-    Buffer<T> scratch(team.members() * scratch_size);
-    DenseBlocks<T> dense(kernels_);
-    if (dense_) dense.Resize(team.members() * (kGates + 1));
-    team.Run(tiles_.count * blocks, [&](int64_t task, int member) {
-      const int64_t tile = task / blocks, first = task % blocks * kBlock, count = std::min(kBlock, rows_ - first);
-      T* weights = scratch.get() + member * scratch_size;
-      std::fill_n(weights, count * kGates * width, T{});
+    const int64_t tile_size = std::min(kBlock, rows_) * kGates * width, together = dense_ ? kTilesTogether : 1;
+    Buffer<T> scratch(team.members() * together * tile_size);
+    DenseBlocks<T> packed(kernels_);
+    if (dense_) packed.Resize(team.members() * kPackedBlocks);
+    team.Run(CeilDivide(tiles_.count, together) * blocks, [&](int64_t task, int member) {
+      const int64_t begin = task / blocks * together, end = std::min(begin + together, tiles_.count);
+      const int64_t first = task % blocks * kBlock, count = std::min(kBlock, rows_ - first);
+      T* weights = scratch.get() + member * together * tile_size;
+      std::fill_n(weights, (end - begin) * tile_size, T{});
       const int joint = split_ ? kGates - 1 : kGates;  // gates that share the values of the source
-      if (dense_) {
-        AddDense(source, tile, first, count, joint, weights, dense, member * (kGates + 1));
-      } else {
-        AddSparse(tile, first, count, 0, joint, weights);
-      }
-      if (split_) AddSparse(tile, first, count, joint, 1, weights);
-      for (int64_t row = 0; row < count; ++row) {
-        for (int g = 0; g < kGates; ++g) {
-          std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile),
-                      gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile));
+      if (dense_) AddDense(source, begin, end, first, count, joint, weights, tile_size, packed, member * kPackedBlocks);
+      for (int64_t tile = begin; tile < end; ++tile, weights += tile_size) {
+        if (!dense_) AddSparse(tile, first, count, 0, joint, weights);
+        if (split_) AddSparse(tile, first, count, joint, 1, weights);
+        for (int64_t row = 0; row < count; ++row) {
+          for (int g = 0; g < kGates; ++g) {
+            std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile),
+                        gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile));
+          }
         }
       }
     });
   }
 
  private:
-  static constexpr int64_t kBlock = 512;  // rows of one task: its part of the gradient fits the L2 cache
+  static constexpr int64_t kBlock = 512;        // rows of one task: its part of the gradient fits the L2 cache
+  static constexpr int64_t kTilesTogether = 2;  // of one task with dense products, which pack the source once for both
+  static constexpr int64_t kPackedBlocks = kTilesTogether * kGates + 1;
 
   void AddSparse(int64_t tile, int64_t first, int64_t count, int first_gate, int gates, T* weights) const {
     const bool second_values = split_ && first_gate > 0;
@@ -127,32 +129,36 @@ class WeightGradient {
             rows * kGates * tiles_.width * static_cast<int64_t>(sizeof(T))};
   }
 
-  // Uses kGates + 1 blocks from `scratch` on.
+  // Uses kPackedBlocks blocks from `scratch` on.
   template <typename Source>
-  void AddDense(const Source& source, int64_t tile, int64_t first, int64_t count, int gates, T* weights,
-                const DenseBlocks<T>& blocks, int64_t scratch) const {
+  void AddDense(const Source& source, int64_t first_tile, int64_t end_tile, int64_t first, int64_t count, int gates,
+                T* weights, int64_t tile_size, const DenseBlocks<T>& blocks, int64_t scratch) const {
     const int64_t width = tiles_.width, all = time_ * layout_.batch;
+    const auto gate_block = [&](int64_t tile, int gate) { return blocks[scratch + 1 + (tile - first_tile) * kGates + gate]; };
     for (int64_t begin = 0; begin < all; begin += width) {
-      RowPointers<T> left, right, last_gate;
-      for (int64_t row = begin; row < std::min(all, begin + width); ++row) {
-        const int64_t t = row / layout_.batch, b = row % layout_.batch;
-        left.Add(source(t, b));
-        right.Add(gates_ + layout_.gates(t, tile, b));
-        if (candidate_) last_gate.Add(candidate_ + layout_.candidate(t, tile, b));
-      }
-      for (int g = 0; g < gates; ++g) {
-        if (candidate_ && g == kGates - 1) {
-          kernels_.dense.pack_right({last_gate.row, right.count, 0, tiles_.valid(tile), blocks[scratch + g]});
-        } else {
-          kernels_.dense.pack_right({right.row, right.count, g * width, tiles_.valid(tile), blocks[scratch + g]});
+      RowPointers<T> left;
+      for (int64_t row = begin; row < std::min(all, begin + width); ++row) left.Add(source(row / layout_.batch, row % layout_.batch));
+      for (int64_t tile = first_tile; tile < end_tile; ++tile) {
+        for (int gate = 0; gate < gates; ++gate) {
+          const bool from_candidate = candidate_ && gate == kGates - 1;
+          RowPointers<T> right;
+          for (int64_t row = begin; row < begin + left.count; ++row) {
+            const int64_t t = row / layout_.batch, b = row % layout_.batch;
+            right.Add(from_candidate ? candidate_ + layout_.candidate(t, tile, b)
+                                     : gates_ + layout_.gates(t, tile, b) + gate * width);
+          }
+          kernels_.dense.pack_right({right.row, right.count, 0, tiles_.valid(tile), gate_block(tile, gate)});
         }
       }
       for (int64_t row = 0; row < count; row += width) {
         const int64_t valid = std::min(width, count - row);
-        kernels_.dense.pack_left_transposed({left.row, left.count, first + row, valid, blocks[scratch + kGates]});
-        for (int g = 0; g < gates; ++g) {
-          kernels_.dense.multiply({valid, right.count, tiles_.valid(tile), blocks[scratch + kGates], blocks[scratch + g],
-                                   weights + (row * kGates + g) * width, kGates * width});
+        kernels_.dense.pack_left_transposed({left.row, left.count, first + row, valid, blocks[scratch]});
+        for (int64_t tile = first_tile; tile < end_tile; ++tile) {
+          for (int gate = 0; gate < gates; ++gate) {
+            kernels_.dense.multiply({valid, left.count, tiles_.valid(tile), blocks[scratch], gate_block(tile, gate),
+                                     weights + (tile - first_tile) * tile_size + (row * kGates + gate) * width,
+                                     kGates * width});
+          }
         }
       }
     }

@@ -34,7 +34,7 @@ class Backward {
         out_(out),
         kernels_(SelectKernels<T>()),
         tiles_(kernels_, shape.units),
-        blocks_(BatchBlocks(shape.batch)),
+        blocks_(BatchBlocks(shape)),
         layout_{tiles_, shape.batch},
         row_blocks_(CeilDivide(shape.batch, tiles_.width)),
         places_{tiles_.count},
@@ -72,7 +72,7 @@ class Backward {
     Prepare(-1);
     team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
       const int64_t tile = task / blocks_;
-      const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
+      const auto [b0, b1] = BlockRange(task % blocks_, shape_);
       AddRecurrentGradient(-1, tile, b0, b1, *scratch_[member]);
       for (int64_t b = b0; b < b1; ++b) {
         const int64_t to = b * shape_.units + tiles_.first(tile);
@@ -135,7 +135,7 @@ class Backward {
   void ListNeeded(int64_t t, int64_t tile, int64_t block) {
     const T height = static_cast<T>(options_.surrogate_height);
     const T inverse_width = static_cast<T>(1.0 / options_.surrogate_width);
-    const auto [b0, b1] = BlockRange(block, shape_.batch);
+    const auto [b0, b1] = BlockRange(block, shape_);
     int64_t needed = 0;
     for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
       const int64_t first = tiles_.first(tile) + s * tiles_.segment;
@@ -209,7 +209,7 @@ class Backward {
     needed_ = 0;
     team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
       const int64_t tile = task / blocks_;
-      const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
+      const auto [b0, b1] = BlockRange(task % blocks_, shape_);
       if (t + 1 < shape_.time) AddRecurrentGradient(t, tile, b0, b1, *scratch_[member]);
       UpdateState(t, tile, task % blocks_, b0, b1);
       ListNeeded(t - 1, tile, task % blocks_);
@@ -288,7 +288,7 @@ class Backward {
 
   // reset_after=false: with s = V_z dA_z = dL/d(r y), the gate r gets s y r (1 - r) and y_{t-1} gets s r.
   void ResetGateGradient(bool dense, int64_t t, int64_t tile, int64_t block, Scratch& scratch) const {
-    const auto [b0, b1] = BlockRange(block, shape_.batch);
+    const auto [b0, b1] = BlockRange(block, shape_);
     const int64_t first_row = b0, rows = b1 - b0, width = tiles_.width;
     T* result = scratch.result.get();
     if (dense) {

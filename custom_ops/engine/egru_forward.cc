@@ -32,7 +32,7 @@ class Forward {
         widened_(!in.recurrent_kernel && ShouldPackFor(shape.batch, tiles_) ? shape.units * kGates * shape.units : 0),
         in_(WithFloats(in, widened_.get())),
         out_(out),
-        blocks_(BatchBlocks(shape.batch)),
+        blocks_(BatchBlocks(shape)),
         recurrent_(tiles_, in_.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         input_(tiles_, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
         int8_tiles_(in_.recurrent_kernel || !ShouldPack(shape.time) ? 0 : tiles_.count * shape.units * kGates * tiles_.width),
@@ -213,7 +213,7 @@ class Forward {
   }
 
   void ListInputs(int64_t begin, int64_t slot, int64_t block) {
-    const auto [b0, b1] = BlockRange(block, shape_.batch);
+    const auto [b0, b1] = BlockRange(block, shape_);
     int64_t found = 0;
     for (int64_t b = b0; b < b1; ++b) {
       for (int64_t s = 0; s < input_segments_; ++s) {
@@ -333,7 +333,7 @@ class Forward {
     Join(events, values);
     team_.Run(groups_ * blocks_, [&](int64_t task, int) {
       const auto [first, last] = TileRange(task / blocks_);
-      const auto [b0, b1] = BlockRange(task % blocks_, shape_.batch);
+      const auto [b0, b1] = BlockRange(task % blocks_, shape_);
       const int first_gate = options_.reset_after ? 0 : 2;
       AddProduct(dense, events, values, t, slot, first, last, b0, b1, first_gate, kGates - first_gate);
       int64_t found = 0;
@@ -362,7 +362,7 @@ class Forward {
   void ResetGate(bool dense, int64_t t, int64_t slot, int64_t group, int64_t block) const {
     const SegmentedLists<T>& events = events_[t % 2];
     const auto [first, last] = TileRange(group);
-    const auto [b0, b1] = BlockRange(block, shape_.batch);
+    const auto [b0, b1] = BlockRange(block, shape_);
     AddProduct(dense, events, events.value.get(), t, slot, first, last, b0, b1, 0, 2);
     for (int64_t tile = first; tile < last; ++tile) {
       for (int64_t b = b0; b < b1; ++b) {

@@ -70,13 +70,13 @@ void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const
 
   // Every feature of every sample, in segments of rows of U that stay in the cache.
   constexpr int64_t segment = kMaxSegment;
-  const int64_t segments = CeilDivide(shape.features, segment), blocks = BatchBlocks(shape.batch);
+  const int64_t segments = CeilDivide(shape.features, segment), blocks = BatchBlocks(shape);
   Buffer<int32_t> index(kBatchBlock * segment);
   for (int64_t i = 0; i < index.size(); ++i) index[i] = static_cast<int32_t>(i % segment);
   Buffer<T> results(team.members() * kBatchBlock * segment);
   team.Run(shape.time * blocks * segments, [&](int64_t task, int member) {
     const int64_t t = task / segments / blocks, first = task % segments * segment;
-    const auto [b0, b1] = BlockRange(task / segments % blocks, shape.batch);
+    const auto [b0, b1] = BlockRange(task / segments % blocks, shape);
     const int32_t columns = static_cast<int32_t>(std::min(segment, shape.features - first));
     int32_t count[kBatchBlock];
     std::fill_n(count, kBatchBlock, columns);

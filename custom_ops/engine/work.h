@@ -13,12 +13,17 @@
 
 namespace keras_egru {
 
-constexpr int64_t kBatchBlock = 64;  // samples of one task: their rows of a tile fit the L2 cache with room to spare
+// Samples of one task: many, since every task reads its weights from far memory, but their rows of a tile must fit the L2
+// cache; fewer where a layer is so small that there would be too few tasks. A multiple of every tile.
+constexpr int64_t kBatchBlock = 128;
+constexpr int64_t kSmallLayer = 512;  // units
 
-inline int64_t BatchBlocks(int64_t batch) { return CeilDivide(batch, kBatchBlock); }
+inline int64_t BatchBlock(const EgruShape& shape) { return shape.units < kSmallLayer ? kBatchBlock / 2 : kBatchBlock; }
 
-inline std::pair<int64_t, int64_t> BlockRange(int64_t block, int64_t batch) {
-  return {block * kBatchBlock, std::min(batch, (block + 1) * kBatchBlock)};
+inline int64_t BatchBlocks(const EgruShape& shape) { return CeilDivide(shape.batch, BatchBlock(shape)); }
+
+inline std::pair<int64_t, int64_t> BlockRange(int64_t block, const EgruShape& shape) {
+  return {block * BatchBlock(shape), std::min(shape.batch, (block + 1) * BatchBlock(shape))};
 }
 
 // Packing reads and writes a matrix once; it pays where several samples then read each of its rows.

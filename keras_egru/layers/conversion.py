@@ -103,6 +103,8 @@ def to_evnn(egru) -> list[np.ndarray]:
 
 
 def _weights_of(layer_or_weights, argument):
+    if getattr(layer_or_weights, "quantization_mode", None) is not None:
+        raise ValueError(f"`{argument}` is quantized: convert its weights before that.")
     weights = layer_or_weights.get_weights() if hasattr(layer_or_weights, "get_weights") else layer_or_weights
     weights = [np.asarray(weight) for weight in weights]
     if not weights:

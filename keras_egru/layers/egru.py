@@ -3,10 +3,11 @@
 import keras
 from keras import ops, regularizers, tree
 
+from keras_egru.layers import quantization
 from keras_egru.layers.egru_cell import EGRUCell, masked
 from keras_egru.layers.input_checks import assert_finite, check_sequences, validation_is_on
-from keras_egru.layers.recording import record
-from keras_egru.ops import fused_egru
+from keras_egru.layers.recording import is_recording, record
+from keras_egru.ops import checkpointed, fused_egru
 from keras_egru.ops.egru_sequence import IMPLEMENTATIONS, egru_sequence
 
 
@@ -29,7 +30,13 @@ class EGRU(keras.layers.RNN):
     2. `recurrent_dropout` == 0 (`dropout`, `output_dropout`, `dropconnect` and `zoneout` are all possible).
     3. `surrogate` is a `keras_egru.surrogates.Triangular`.
 
-    A layer that takes the fast path is left out of XLA compilation.
+    A layer that takes the fast path, or has `checkpoint_steps`, is left out of XLA compilation.
+
+    `quantize("int8")`, of the layer or of a model, is for inference: it holds the recurrent kernel as int8, with one
+    scale a column (largest magnitude / 127, rounded to nearest), and frees the floats. The recurrent kernel is what a
+    step streams from memory; the rest is read once a sequence or is small, and stays float, as do the events. The fast
+    path reads the integers as they are; elsewhere they are widened at every call. A quantized layer is saved and loaded
+    as such. It refuses `training=True` and gradients. Quantize after training, and compile XLA functions anew.
 
     Example:
 
@@ -93,8 +100,9 @@ class EGRU(keras.layers.RNN):
         seed: Integer or `None`, random seed of the masks.
         validate_inputs: Boolean (default `False`), whether NaN and Inf in the sequences and the initial state raise an
             error that names them. The environment variable `KERAS_EGRU_VALIDATE=1` asks for it in every layer.
-        implementation: `"auto"` (default) takes the fast path where it can run, `"fused"` insists on it,
-            `"reference"` is plain `keras.ops`.
+        implementation: `"auto"` (default) takes the fast path where it can run; it multiplies densely where the density
+            that it counts makes that faster. `"fused"` insists on the fast path, `"dense"` on the fast path with dense
+            products alone, to measure against, `"reference"` on plain `keras.ops`.
         return_sequences: Boolean. Whether to return the last output in the output sequence, or the full sequence.
             Default: `False`.
         return_state: Boolean. Whether to return the last state, `y` and `c`, in addition to the output.
@@ -103,7 +111,14 @@ class EGRU(keras.layers.RNN):
             sequence.
         stateful: Boolean (default `False`). If `True`, the last state for each sample at index i in a batch will be
             used as initial state for the sample of index i in the following batch.
-        unroll: Boolean (default `False`). Whether the reference unrolls its loop; the fast path has no loop to unroll.
+        unroll: Boolean (default `False`). Whether the reference unrolls its loop; the fast path and the segments of
+            `checkpoint_steps` have no loop to unroll.
+        checkpoint_steps: Integer K >= 1 or `None` (default), saves memory in training: the backward pass keeps `y` and
+            `c` before every K-th step only and computes the steps in between again, a second forward pass. The
+            gradients are the same. The memory is that of K steps plus that of `timesteps / K` states: least, and
+            growing as `sqrt(timesteps)`, with K near `sqrt(timesteps)`. What stays of the size of the sequences: the
+            inputs and their gradient, `y` with `return_sequences`, `c` with a `state_regularizer`, both inside
+            `record_states`, and the draws of `zoneout`. TensorFlow only; other backends raise an error in training.
         **kwargs: `name`, `dtype`, `trainable` and `zero_output_for_mask`: `False` (default) repeats the last valid
             output at masked steps, `True` puts zeros there.
 
@@ -119,7 +134,8 @@ class EGRU(keras.layers.RNN):
         TypeError: `units` is not an integer, or `sequences` is not of a floating-point type.
         ValueError: another argument is wrong, the batch is empty, or the sequences have no step; the sentence says
             which.
-        RuntimeError: `implementation="fused"` cannot run here; the sentence says why.
+        RuntimeError: `implementation="fused"` or `"dense"`, or `checkpoint_steps` in training, cannot run here; the
+            sentence says why. Or a quantized layer is asked to train.
     """
 
     def __init__(
@@ -157,6 +173,7 @@ class EGRU(keras.layers.RNN):
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        checkpoint_steps: int | None = None,
         **kwargs,
     ):
         if implementation not in IMPLEMENTATIONS:
@@ -211,11 +228,13 @@ class EGRU(keras.layers.RNN):
         self.state_regularizer = state_regularizer
         self.validate_inputs = validate_inputs
         self.implementation = implementation
+        self.checkpoint_steps = checkpointed.checked_steps(checkpoint_steps)
         reason = self._why_not_fused()
-        if implementation == "fused" and reason is not None:
-            raise RuntimeError(f"implementation=\"fused\" of layer '{self.name}' cannot run: {reason}")
-        if reason is None:
-            # A custom op cannot be compiled by XLA.
+        if implementation in ("fused", "dense") and reason is not None:
+            raise RuntimeError(f"implementation=\"{implementation}\" of layer '{self.name}' cannot run: {reason}")
+        recomputes = checkpoint_steps is not None and keras.backend.backend() == "tensorflow"
+        if reason is None or recomputes:
+            # XLA compiles no custom op, and no segments of unequal lengths.
             self.supports_jit = False
 
     def _why_not_fused(self):
@@ -223,9 +242,10 @@ class EGRU(keras.layers.RNN):
         if self.implementation == "reference":
             return 'implementation="reference" was asked for.'
         if self.recurrent_dropout:
-            if self.implementation == "fused":
+            if self.implementation != "auto":
                 raise ValueError(
-                    f'`recurrent_dropout` must be 0 with implementation="fused", received {self.recurrent_dropout}.'
+                    f'`recurrent_dropout` must be 0 with implementation="{self.implementation}", '
+                    f"received {self.recurrent_dropout}."
                 )
             return "`recurrent_dropout` needs the reference."
         return fused_egru.why_not(self.cell.step_dtype, self.surrogate, None)
@@ -258,6 +278,7 @@ class EGRU(keras.layers.RNN):
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         cell = self.cell
+        quantization.check_training(self, training)
         inputs, y, c = (ops.cast(tensor, cell.step_dtype) for tensor in (sequences, *initial_state))
         mask = _time_mask(mask)
         if self.go_backwards:
@@ -284,6 +305,7 @@ class EGRU(keras.layers.RNN):
             recurrent_kernel,
             bias,
             threshold,
+            recurrent_scale=cell.recurrent_scale,
             reset=cell.reset,
             reset_after=cell.reset_after,
             surrogate=cell.surrogate,
@@ -292,6 +314,8 @@ class EGRU(keras.layers.RNN):
             recurrent_dropout_mask=recurrent_dropout_mask,
             training=bool(training),
             unroll=self.unroll,
+            checkpoint_steps=self.checkpoint_steps,
+            keep=self._kept_states(),
             implementation="reference" if cell.recurrent_dropout else self.implementation,
         )
         record(self, inputs, y, c, threshold, cell.surrogate, mask)
@@ -303,15 +327,36 @@ class EGRU(keras.layers.RNN):
             outputs = masked(outputs, output_dropout_mask[:, None, :])
         return outputs[:, -1], outputs, [y[:, -1], c[:, -1]]
 
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Holds the recurrent kernel as int8, for inference; `EGRUCell.quantize`, which a model's `quantize` calls."""
+        if type_check and type(self) is not EGRU:
+            raise self._not_implemented_error(self.quantize)
+        self.cell.quantize(mode, type_check=type_check, config=config)
+
+    @property
+    def quantization_mode(self):
+        """`"int8"` or None: the cell's."""
+        return self.cell.quantization_mode
+
+    def _int8_call(self, *args, **kwargs):
+        return self.call(*args, **kwargs)
+
+    def _kept_states(self):
+        """Those of `"y"` and `"c"` that are needed at every step, not at the last one alone."""
+        wanted = {"y": self.return_sequences, "c": self.state_regularizer is not None}
+        return tuple(name for name in wanted if wanted[name] or is_recording())
+
     def _outputs_at_masked_steps(self, y, mask):
         """The outputs as `keras.layers.RNN` defines them, which at masked steps are not the carried state.
 
-        Before the first valid step the output is zero, even if the initial `y` is not.
+        Before the first valid step the output is zero, even if the initial `y` is not. `y` may be the last step alone.
         """
         if mask is None:
             return y
         visible = mask if self.zero_output_for_mask else ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
-        return ops.where(visible[:, :, None], y, ops.zeros_like(y))
+        if y.shape[1] == 1:
+            visible = visible[:, -1:]
+        return ops.where(visible[:, :, None], y, 0.0)
 
     def _maybe_config_dropout_masks(self, cell, input_sequence, input_state):
         """`inner_loop` draws the masks itself, and only in training: one for `recurrent_kernel` is not cheap."""
@@ -349,16 +394,17 @@ class EGRU(keras.layers.RNN):
         config = super().get_config()
         del config["cell"]
         cell_config = self.cell.get_config()
-        for name in ("name", "trainable", "dtype"):
+        for name in ("name", "trainable"):
             cell_config.pop(name)
         regularizer = self.state_regularizer
         return {
             **config,
-            **cell_config,
+            **cell_config,  # its `dtype` says whether the layer is quantized
             "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "state_regularizer": None if regularizer is None else keras.saving.serialize_keras_object(regularizer),
             "validate_inputs": self.validate_inputs,
             "implementation": self.implementation,
+            "checkpoint_steps": self.checkpoint_steps,
         }
 
     @classmethod

@@ -10,6 +10,7 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 from keras_egru import surrogates
 from keras_egru.constraints import OpenUnitInterval
 from keras_egru.initializers import Beta
+from keras_egru.layers import quantization
 from keras_egru.layers.input_checks import check_float, is_symbolic
 from keras_egru.ops.egru_step import RESETS, egru_step
 
@@ -25,6 +26,9 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
 
     The state is `[y, c]`: the events that other units see, zero at silent units, and the internal state. The output
     is `y`. With float16 or bfloat16 compute types the step itself is done in float32.
+
+    `quantize("int8")` holds the recurrent kernel in 8 bits, to save memory in inference; every step widens all of it
+    again. The fast path of `EGRU` reads the integers as they are.
 
     Example:
 
@@ -79,6 +83,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
     Raises:
         TypeError: `units` is not an integer, or an input is not of a floating-point type.
         ValueError: any other argument is wrong; the sentence names it.
+        RuntimeError: a quantized cell is asked to train.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.zoneout = _rate("zoneout", zoneout)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed=seed)
+        self.recurrent_scale = None  # until the cell is quantized
 
         self.state_size = [self.units, self.units]
         self.output_size = self.units
@@ -171,14 +177,15 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             constraint=self.kernel_constraint,
             autocast=False,
         )
-        self.recurrent_kernel = self.add_weight(
-            shape=(self.units, 3 * self.units),
-            name="recurrent_kernel",
-            initializer=self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-            autocast=False,
-        )
+        if self.quantization_mode is None:
+            self.recurrent_kernel = self.add_weight(
+                shape=(self.units, 3 * self.units),
+                name="recurrent_kernel",
+                initializer=self.recurrent_initializer,
+                regularizer=self.recurrent_regularizer,
+                constraint=self.recurrent_constraint,
+                autocast=False,
+            )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -197,20 +204,40 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             trainable=self.threshold_trainable,
             autocast=False,
         )
+        if self.quantization_mode is not None:
+            # Last, as in a cell that is quantized after it was built: files hold weights by their order.
+            quantization.build(self, self.quantization_mode)
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
 
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Holds the recurrent kernel as int8, with one scale a column (`recurrent_scale`), for inference."""
+        if type_check and type(self) is not EGRUCell:
+            raise self._not_implemented_error(self.quantize)
+        quantization.quantize(self, mode, config)
+
+    def _int8_call(self, *args, **kwargs):
+        return self.call(*args, **kwargs)
+
     def step_weights(self):
-        """`(kernel, recurrent_kernel, bias, threshold)` as tensors of `step_dtype`; `bias` is None without one."""
+        """`(kernel, recurrent_kernel, bias, threshold)` as tensors of `step_dtype`; `bias` is None without one.
+
+        A quantized `recurrent_kernel` stays int8, and `recurrent_scale` belongs to it.
+        """
         return tuple(
-            None if weight is None else ops.cast(ops.convert_to_tensor(weight), self.step_dtype)
-            for weight in (self.kernel, self.recurrent_kernel, self.bias, self.threshold)
+            weight if weight is None or weight.dtype == "int8" else ops.cast(weight, self.step_dtype)
+            for weight in (
+                None if variable is None else ops.convert_to_tensor(variable)
+                for variable in (self.kernel, self.recurrent_kernel, self.bias, self.threshold)
+            )
         )
 
     def call(self, sequence, states, training=False):
         check_float(sequence, "sequence", self.name)
         self.check_states(states, sequence.shape[0])
+        quantization.check_training(self, training)
         x, y, c = (ops.cast(tensor, self.step_dtype) for tensor in (sequence, *states))
         kernel, recurrent_kernel, bias, threshold = self.step_weights()
+        recurrent_kernel = quantization.widened(self, recurrent_kernel)
         zoneout, recurrent_dropout_mask = self.zoneout or None, None
         if training:
             x = masked(x, self.get_dropout_mask(sequence))
@@ -237,6 +264,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
             zoneout=zoneout,
             recurrent_dropout_mask=recurrent_dropout_mask,
         )
+        y, c = quantization.without_gradient(self, (y, c))
         y, c = ops.cast(y, self.compute_dtype), ops.cast(c, self.compute_dtype)
         output = masked(y, self.get_output_dropout_mask(y)) if training else y
         return output, [y, c]

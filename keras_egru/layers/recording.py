@@ -58,6 +58,11 @@ def record_states() -> Iterator[list[StateRecord]]:
         _records.reset(token)
 
 
+def is_recording() -> bool:
+    """Whether a `record_states` block is open."""
+    return _records.get() is not None
+
+
 def record(layer, inputs, y, c, threshold, surrogate, mask) -> None:
     """Called by layers: keeps a `StateRecord` when a `record_states` block is open, else does nothing."""
     records = _records.get()

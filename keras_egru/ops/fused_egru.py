@@ -6,6 +6,7 @@ from keras_egru.ops import library
 from keras_egru.surrogates import Triangular
 
 INPUTS = 9  # of the op: inputs, initial y and c, kernel, recurrent kernel, bias, threshold, mask, zoneout
+OPTIONS = ("reset", "reset_after", "surrogate_height", "surrogate_width", "products")  # of the op and its gradient
 
 
 def why_not(dtype="float32", surrogate=None, recurrent_dropout_mask=None) -> str | None:
@@ -22,25 +23,57 @@ def why_not(dtype="float32", surrogate=None, recurrent_dropout_mask=None) -> str
 
 def run(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, mask, zoneout, reset, reset_after, surrogate, training,
+    *, mask, zoneout, reset, reset_after, surrogate, training, products="auto",
 ):  # fmt: skip
-    """`(y, c, counters)` of `egru_sequence`."""
+    """`(y, c, counters)` of `egru_sequence`.
+
+    `products`, forward and backward: `"auto"` (by what is faster for the counted density), `"sparse"` or `"dense"`.
+    """
     import tensorflow as tf
 
     _register_gradient()
-    dtype = inputs.dtype
-    tensors = [
-        tf.convert_to_tensor(x, dtype)
-        for x in (inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold)
-    ]
-    mask = tf.zeros([0, 0], tf.bool) if mask is None else tf.convert_to_tensor(mask)
-    zoneout = tf.zeros([0], dtype) if zoneout is None else tf.convert_to_tensor(zoneout, dtype)
+    tensors = _of_one_type(inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold)
+    mask, zoneout = _or_empty(mask, zoneout, inputs.dtype)
     y, c, _, _, counters = library.load().keras_egru_egru_sequence(
         *tensors, mask, zoneout,
         reset=reset, reset_after=reset_after,
-        surrogate_height=surrogate.height, surrogate_width=surrogate.width, save_for_backward=bool(training),
+        surrogate_height=surrogate.height, surrogate_width=surrogate.width, products=products,
+        save_for_backward=bool(training),
     )  # fmt: skip
     return y, c, tf.unstack(counters, num=5)
+
+
+def run_int8(
+    inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
+    *, recurrent_scale, mask, zoneout, reset, reset_after, surrogate, products="auto",
+):  # fmt: skip
+    """`run` with an int8 `recurrent_kernel`, read as it is; an op without a gradient."""
+    import tensorflow as tf
+
+    before = _of_one_type(inputs, initial_y, initial_c, kernel)
+    after = _of_one_type(inputs, recurrent_scale, bias, threshold)[1:]
+    mask, zoneout = _or_empty(mask, zoneout, inputs.dtype)
+    y, c, counters = library.load().keras_egru_egru_sequence_int8(
+        *before, recurrent_kernel, *after, mask, zoneout,
+        reset=reset, reset_after=reset_after,
+        surrogate_height=surrogate.height, surrogate_width=surrogate.width, products=products,
+    )  # fmt: skip
+    return y, c, tf.unstack(counters, num=5)
+
+
+def _of_one_type(inputs, *tensors):
+    import tensorflow as tf
+
+    return [tf.convert_to_tensor(tensor, inputs.dtype) for tensor in (inputs, *tensors)]
+
+
+def _or_empty(mask, zoneout, dtype):
+    """`mask` and `zoneout` as the op takes them, empty for None."""
+    import tensorflow as tf
+
+    mask = tf.zeros([0, 0], tf.bool) if mask is None else tf.convert_to_tensor(mask)
+    zoneout = tf.zeros([0], dtype) if zoneout is None else tf.convert_to_tensor(zoneout, dtype)
+    return mask, zoneout
 
 
 def _gradient(op, grad_y, grad_c, *_):
@@ -48,24 +81,38 @@ def _gradient(op, grad_y, grad_c, *_):
     import tensorflow as tf
 
     raw = library.load()
-    options = {name: op.get_attr(name) for name in ("reset", "reset_after", "surrogate_height", "surrogate_width")}
-    options["reset"] = options["reset"].decode() if isinstance(options["reset"], bytes) else options["reset"]
+    options = {name: _attribute(op, name) for name in OPTIONS}
     inputs = op.inputs[:INPUTS]
     y, c, gates, candidate = op.outputs[:4]
     if not op.get_attr("save_for_backward"):
         y, c, gates, candidate, _ = raw.keras_egru_egru_sequence(*inputs, **options, save_for_backward=True)
     nothing = tf.zeros([0, 0, 0], y.dtype)
+    grad_y, grad_c = (nothing if _is_filled_in(grad) else grad for grad in (grad_y, grad_c))
     grads = raw.keras_egru_egru_sequence_grad(
-        *inputs, y, c, gates, candidate,
-        nothing if grad_y is None else grad_y, nothing if grad_c is None else grad_c, **options,
+        *inputs, y, c, gates, candidate, grad_y, grad_c, **options,
     )  # fmt: skip
     grad_inputs = raw.keras_egru_egru_input_grad(
-        inputs[0], inputs[3], grads.grad_gates, grads.grad_candidate, reset_after=options["reset_after"]
-    )
+        inputs[0], inputs[3], grads.grad_gates, grads.grad_candidate,
+        reset_after=options["reset_after"], products=options["products"],
+    )  # fmt: skip
     return [
         grad_inputs, grads.grad_initial_y, grads.grad_initial_c, grads.grad_kernel, grads.grad_recurrent_kernel,
         grads.grad_bias, grads.grad_threshold, None, None,
     ]  # fmt: skip
+
+
+def _attribute(op, name):
+    value = op.get_attr(name)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _is_filled_in(grad):
+    """Whether nobody asked for `grad`. In a graph, TensorFlow gives zeros of the size of the output then."""
+    import tensorflow as tf
+
+    if grad is None or not tf.is_symbolic_tensor(grad):
+        return grad is None
+    return grad.op.type == "ZerosLike" or (grad.op.type == "Fill" and tf.get_static_value(grad.op.inputs[1]) == 0)
 
 
 _registered = False

@@ -288,6 +288,7 @@ def test_config_round_trip_keeps_every_option():
         go_backwards=True,
         stateful=True,
         unroll=True,
+        checkpoint_steps=6,
         zero_output_for_mask=True,
         name="named",
         dtype="mixed_float16",
@@ -330,6 +331,7 @@ def test_every_float_policy_gives_its_compute_type(implementation, sequences, dt
 
 def test_the_reference_may_be_compiled_by_xla_and_the_fused_op_may_not(implementation):
     assert EGRU(3, implementation=implementation).supports_jit is (implementation == "reference")
+    assert not EGRU(3, checkpoint_steps=4, implementation=implementation).supports_jit
 
 
 def test_docstring_example_runs():

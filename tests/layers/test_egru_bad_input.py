@@ -47,6 +47,13 @@ def test_rates_outside_the_half_open_unit_interval(layer, name, value):
         layer(3, **{name: value})
 
 
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)])
+def test_checkpoint_steps_must_be_a_positive_integer(value, error):
+    with pytest.raises(error, match="`checkpoint_steps` must be"):
+        EGRU(3, checkpoint_steps=value)
+    assert type(EGRU(3, checkpoint_steps=np.int64(4)).get_config()["checkpoint_steps"]) is int
+
+
 def test_unknown_implementation_and_surrogate_and_regularizer():
     with pytest.raises(ValueError, match="`implementation` must be one of .* received 'gpu'"):
         EGRU(3, implementation="gpu")
@@ -172,16 +179,20 @@ def test_the_cell_checks_its_input_too():
         cell(np.zeros((2, 2, 3), "float32"), state)
 
 
-def test_fused_without_its_library(monkeypatch):
+@pytest.mark.parametrize("implementation", ["fused", "dense"])
+def test_fused_without_its_library(monkeypatch, implementation):
     monkeypatch.setattr(fused_egru, "why_not", lambda *_: "the library is missing.")
-    with pytest.raises(RuntimeError, match='implementation="fused" of layer .* cannot run: the library is missing.'):
-        EGRU(3, implementation="fused")
+    sentence = f'implementation="{implementation}" of layer .* cannot run: the library is missing.'
+    with pytest.raises(RuntimeError, match=sentence):
+        EGRU(3, implementation=implementation)
     assert EGRU(3, implementation="auto").supports_jit
 
 
-def test_fused_with_recurrent_dropout():
-    with pytest.raises(ValueError, match='`recurrent_dropout` must be 0 with implementation="fused", received 0.1'):
-        EGRU(3, implementation="fused", recurrent_dropout=0.1)
+@pytest.mark.parametrize("implementation", ["fused", "dense"])
+def test_fused_with_recurrent_dropout(implementation):
+    sentence = f'`recurrent_dropout` must be 0 with implementation="{implementation}", received 0.1'
+    with pytest.raises(ValueError, match=sentence):
+        EGRU(3, implementation=implementation, recurrent_dropout=0.1)
 
 
 def test_fused_with_a_surrogate_of_one_s_own():

@@ -60,6 +60,12 @@ try:
     EGRU(3)(np.zeros((2, 3, 4), "int32"))
 except TypeError as error:
     results["integers"] = str(error)
+checkpointed = EGRU(3, checkpoint_steps=2)
+results["inference"] = list(checkpointed(x).shape)
+try:
+    checkpointed(x, training=True)
+except RuntimeError as error:
+    results["checkpoints"] = str(error)
 poisoned = x.copy()
 poisoned[0, 0, 0] = np.nan
 try:
@@ -126,6 +132,8 @@ def test_layers_train_and_give_the_same_numbers(backend, case):
     assert all(results["regularized moved"])
     assert "TensorFlow backend" in results["fused"]
     assert "floating-point type, received int32" in results["integers"]
+    assert results["inference"] == [4, 3]
+    assert "`checkpoint_steps` needs Keras's TensorFlow backend" in results["checkpoints"]
     assert "holds NaN or Inf" in results["nan"]
     if backend == "jax":
         assert "use `keras_egru.EGRU`" in results["zoneout"]

@@ -53,9 +53,11 @@ def test_unknown_options_are_refused():
         egru_sequence(**given, mask=np.ones((3, 2), bool))
 
 
-def test_fused_with_recurrent_dropout_says_why_not():
-    with pytest.raises(RuntimeError, match="recurrent dropout"):
-        egru_sequence(**arguments(SHAPE), recurrent_dropout_mask=tf.ones([2, 5], tf.float64), implementation="fused")
+@pytest.mark.parametrize("implementation", ["fused", "dense"])
+def test_fused_with_recurrent_dropout_says_why_not(implementation):
+    mask = tf.ones([2, 5], tf.float64)
+    with pytest.raises(RuntimeError, match=f'implementation="{implementation}" cannot run: .* recurrent dropout'):
+        egru_sequence(**arguments(SHAPE), recurrent_dropout_mask=mask, implementation=implementation)
 
 
 op = pytest.mark.skipif(library.why_not() is not None, reason=str(library.why_not()))

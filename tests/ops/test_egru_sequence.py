@@ -69,6 +69,36 @@ def test_every_instruction_set_equals_the_reference(isa, dtype, reset_after, mon
         assert_equal_to_reference(given, weights_of_loss(shape, dtype), dtype, reset_after=reset_after, training=True)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])  # sums in another order
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("batch", [3, 40])
+def test_dense_products_equal_sparse_ones(batch, reset_after, dtype, tolerance):
+    shape = (batch, 6, 5, 130)
+    given, upstream = arguments(shape, reset_after=reset_after, dtype=dtype), weights_of_loss(shape, dtype)
+    options = {"reset_after": reset_after, "training": True}
+    expected = values_and_gradients(given, upstream, implementation="fused", **options)
+    actual = values_and_gradients(given, upstream, implementation="dense", **options)
+    assert actual.pop("counters") == expected.pop("counters")
+    for name, value in expected.items():
+        assert largest_error(actual[name], value) < tolerance, name
+
+
+@pytest.mark.parametrize(("implementation", "products"), [("auto", b"auto"), ("fused", b"auto"), ("dense", b"dense")])
+def test_dense_products_are_asked_for_forward_and_backward(implementation, products):
+    given = arguments((2, 4, 3, 9))
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(given["inputs"])
+            loss = tf.reduce_sum(egru_sequence(**given, implementation=implementation, training=True).y)
+        return tape.gradient(loss, given["inputs"])
+
+    operations = gradient.get_concrete_function().graph.get_operations()
+    ours = {operation.type: operation.get_attr("products") for operation in operations if "Egru" in operation.type}
+    assert ours == {f"KerasEgru>Egru{name}": products for name in ("Sequence", "SequenceGrad", "InputGrad")}
+
+
 def test_shared_threshold_gradient_is_the_sum_over_units():
     shape = (3, 6, 2, 20)
     given = arguments(shape, shared_threshold=True)
@@ -221,17 +251,50 @@ print(hashlib.sha256(b"".join(value.numpy().tobytes() for value in out.values())
     assert runs[0].stdout == runs[1].stdout == runs[2].stdout != ""
 
 
-def test_works_inside_a_function_of_unknown_batch_and_time():
+@pytest.mark.parametrize("implementation", ["fused", "reference"])
+def test_works_inside_a_function_of_unknown_batch_and_time(implementation):
     given = arguments((3, 5, 2, 8))
-    specification = tf.TensorSpec([None, None, 2], tf.float64)
+    mask = tf.constant(np.random.default_rng(3).random((3, 5)) < 0.7)
 
-    @tf.function(input_signature=[specification])
-    def run(x):
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 2], tf.float64), tf.TensorSpec([None, None], tf.bool)])
+    def run(x, mask):
         state = tf.zeros([tf.shape(x)[0], 8], tf.float64)
-        return egru_sequence(**{**given, "inputs": x, "initial_y": state, "initial_c": state}, implementation="fused").y
+        given_x = {**given, "inputs": x, "initial_y": state, "initial_c": state}
+        return egru_sequence(
+            **given_x,
+            mask=mask,
+            zoneout=tf.zeros_like(x[:, :, :1]) + tf.ones(8, tf.float64) / 4,
+            implementation=implementation,
+        ).y
 
-    assert run(given["inputs"]).shape == (3, 5, 8)
-    assert run(given["inputs"][:1, :2]).shape == (1, 2, 8)
+    for part in (slice(3), slice(1)):
+        x = given["inputs"][part]
+        zeros = tf.zeros([len(x), 8], tf.float64)
+        eager = egru_sequence(
+            **{**given, "inputs": x, "initial_y": zeros, "initial_c": zeros}, mask=mask[part], zoneout=0.25
+        )
+        assert largest_error(run(x, mask[part]), eager.y) < 1e-12
+
+
+@pytest.mark.parametrize("time", [6, None])
+def test_a_graph_makes_no_gradient_for_an_output_that_is_not_used(time):
+    """TensorFlow would fill in zeros of the size of c."""
+    given = arguments((4, 6, 3, 50))
+
+    @tf.function(input_signature=[tf.TensorSpec([4, time, 3], tf.float64)])
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(egru_sequence(**{**given, "inputs": x}, implementation="fused", training=True).y ** 2)
+        return tape.gradient(loss, x)
+
+    operations = run.get_concrete_function().graph.get_operations()
+    (gradient,) = (operation for operation in operations if operation.type == "KerasEgru>EgruSequenceGrad")
+    grad_y, grad_c = gradient.inputs[13:15]
+    assert grad_y.shape.as_list() == [4, time, 50]
+    assert grad_c.shape.as_list() == [0, 0, 0]
+    eager = values_and_gradients(given, (2 * egru_sequence(**given).y, tf.zeros([4, 6, 50], tf.float64)), training=True)
+    assert largest_error(run(given["inputs"]), eager["gradient of inputs"]) < 1e-12
 
 
 def test_any_surrogate_runs_on_the_reference():

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.config import MODELS, PRESETS, resolve
 from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
+from benchmarks.speed_cases import CASES, custom_case, points_of
 
 app = typer.Typer(
     help="Trains EGRU and its peers on the papers' tasks, measures sparsity and speed, and reports.",
@@ -133,10 +134,18 @@ def _summarise(record):
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with records, searched with its subfolders.")],
     out: Annotated[Path | None, typer.Option(help="Where report.md and the plots go. Default DIR.")] = None,
+    performance: Annotated[
+        Path | None, typer.Option(metavar="PAGE.md", help="Write the page of the speed records instead.")
+    ] = None,
     as_json: AsJson = False,
 ):
-    """Shows all records of a folder beside the papers' figures; writes report.md and PNG plots."""
+    """Shows all training records of a folder beside the papers' figures and writes report.md and PNG plots; or writes
+    the page of its speed records."""
     with stops_clearly():
+        if performance is not None:
+            from benchmarks import performance_page
+
+            return _show_written(performance_page.write(folder, performance), as_json)
         from benchmarks import report as reporting
 
         gathered = reporting.gather(folder)
@@ -155,95 +164,92 @@ def report(
             console.print(reporting.FOOTNOTE)
         for gap in gathered["gaps"]:
             console.print(reporting.describe_gap(gap))
-        console.print("Written: " + ", ".join(str(path) for path in written), soft_wrap=True)
+        _show_written(written, as_json=False)
+
+
+def _show_written(paths, as_json):
+    names = [str(path) for path in paths]
+    if as_json:
+        return print(json.dumps({"written": names}, indent=2))
+    Console(highlight=False).print("Written: " + ", ".join(names), soft_wrap=True)
 
 
 Mode = StrEnum("Mode", ("inference", "training", "both"))
+SpeedCase = StrEnum("SpeedCase", (*CASES, "all"))
 
 
 @app.command(epilog=EXIT_CODES)
 def speed(
-    units: Annotated[int, typer.Option(min=1)] = 1024,
-    batch: Annotated[int, typer.Option(min=1)] = 64,
-    steps: Annotated[int, typer.Option(min=1)] = 50,
-    features: Annotated[int, typer.Option(min=1)] = 64,
+    case: Annotated[
+        list[SpeedCase], typer.Option(help="A named case, repeatable. Without one, the case that the sizes make.")
+    ] = [],  # noqa: B006
+    units: Annotated[int | None, typer.Option(min=1, help="Default 1024.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Default 64.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default 50.")] = None,
+    features: Annotated[int | None, typer.Option(min=1, help="Default 64.")] = None,
     activity_sparsity: Annotated[
-        str, typer.Option(metavar="SHARES", help="Shares in [0, 1), separated by spaces or commas.")
-    ] = "0 0.5 0.8 0.9",
+        str | None,
+        typer.Option(metavar="SHARES", help="Shares in [0, 1), separated by spaces or commas. Default: the case's."),
+    ] = None,
     backward_sparsity: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Through the surrogate's width; default: its default width.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Through the surrogate's width. Default: what the case pairs it with."),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
     mode: Annotated[Mode, typer.Option(help="Forward, or forward and backward.")] = "both",
-    reference: Annotated[bool, typer.Option("--reference", help="Measure our dense reference too (slow).")] = False,
+    reference: Annotated[bool, typer.Option("--reference", help="Time the reference cell too (slow).")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure peak memory too, at one sparsity a case (some minutes).")
+    ] = False,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Ours alone, over events, units, steps, batch and threads.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of every library. Default: their own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the JSON record.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON record; continued where it was begun.")] = None,
     as_json: AsJson = False,
 ):
     """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved."""
     with stops_clearly():
-        shares = _shares(activity_sparsity)
-        from benchmarks import speed as timing
-        from benchmarks.checkpoints import write_atomically
-        from benchmarks.records import to_json
+        sizes = {"units": units, "batch": batch, "steps": steps, "features": features}
+        cases = tuple(
+            chosen._replace(points=points_of(chosen, _shares(activity_sparsity), backward_sparsity))
+            for chosen in _chosen_cases([str(name) for name in case], sizes)
+        )
+        from benchmarks import scaling as growth
+        from benchmarks import speed as comparison
+        from benchmarks import speed_table
 
-        modes = timing.MODES if mode == "both" else (str(mode),)
-        cases = [
-            timing.Case(units, batch, steps, features, name, share, backward_sparsity)
-            for name in modes
-            for share in shares
-        ]
         notes = Console(stderr=True, highlight=False)
-        record = {
-            "command": _command(),
-            **timing.compare(cases, repeats, reference, threads, lambda text: notes.print(text, soft_wrap=True)),
-        }
-        if out is not None:
-            write_atomically(out, to_json(record))
-        if as_json:
-            return print(json.dumps(record, indent=2))
-        _show_times(record, timing)
+
+        def tell(text):
+            notes.print(text, markup=False, soft_wrap=True)
+
+        if scaling:
+            record = growth.compare(repeats, _command(), threads, out, tell)
+            return print(json.dumps(record, indent=2)) if as_json else speed_table.show_scaling(record)
+        plan = comparison.Plan(
+            cases, comparison.MODES if mode == "both" else (str(mode),), repeats, reference, memory, threads
+        )
+        record = comparison.compare(plan, _command(), out, tell)
+        return print(json.dumps(record, indent=2)) if as_json else speed_table.show(record)
+
+
+def _chosen_cases(names, sizes):
+    given = {name: size for name, size in sizes.items() if size is not None}
+    if not names:
+        return [custom_case(**given)]
+    if given:
+        raise ConfigError(f"--{next(iter(given))} makes a case of its own and cannot change a named one.")
+    return list(CASES.values()) if "all" in names else [CASES[name] for name in dict.fromkeys(names)]
 
 
 def _shares(text):
+    if text is None:
+        return None
     try:
         shares = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
         raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.") from None
     if not shares or not all(0.0 <= share < 1.0 for share in shares):
         raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.")
-    return shares
-
-
-HEADERS = {
-    "ours": "ours",
-    "ours_dense": "dense",
-    "keras_gru": "keras",
-    "torch_gru": "torch",
-    "onnxruntime_gru": "onnx",
-}
-
-
-def _show_times(record, timing):
-    names = list(record["cases"][0]["milliseconds"])
-    table = Table(
-        box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title="Milliseconds, median; gain over the fastest peer"
-    )
-    for header in (
-        "mode",
-        "silent",
-        "backw.",
-        *(HEADERS[name] for name in names),
-        "gain",
-    ):
-        table.add_column(header, no_wrap=True)
-    for case in record["cases"]:
-        faster = timing.ratio(case)
-        table.add_row(
-            case["mode"],
-            f"{case['activity_sparsity']:.1%}",
-            f"{case['backward_sparsity']:.1%}",
-            *("-" if case["milliseconds"][name] is None else f"{case['milliseconds'][name]:.2f}" for name in names),
-            "-" if faster is None else f"{faster:.2f}x",
-        )
-    Console().print(table)
+    return list(dict.fromkeys(shares))

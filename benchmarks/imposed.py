@@ -1,8 +1,14 @@
 """An EGRU that has the sparsity one asks for, on the inputs one gives it.
 
-Speed is measured on the real layer, so its silence cannot be pretended: weights are drawn such that every state is
-positive, then each unit's threshold is moved to the quantile of its own states until the wanted share is silent. What
-the layer then does is counted from its tensors.
+Speed is measured on the real layer, so its silence cannot be pretended: weights are drawn such that states are mostly
+positive and units out of step with each other, then thresholds are set, in two steps, so that the wanted share of the
+states stays below them.
+
+1. Each unit's threshold moves to the quantile of its own states. That takes some thousand states a unit to be sharp;
+   inputs that give fewer are joined by copies of themselves with the steps in another order.
+2. All thresholds are shifted together until the events counted on the inputs themselves are as many as wanted.
+
+What the layer then does is counted from its tensors.
 """
 
 from typing import NamedTuple
@@ -17,7 +23,12 @@ from keras_egru.sparsity import activity_sparsity, backward_sparsity
 from keras_egru.surrogates import Triangular
 
 TOLERANCE = 0.01  # between the activity sparsity that is asked for and the one that is reached
-ROUNDS = 60
+SHARP_TOLERANCE = 0.005  # the same from an activity sparsity of `SHARP` on, where 0.01 is half of the events
+SHARP = 0.95
+STATES = 3000  # of a unit, from which its quantiles are taken
+ROUNDS = 40  # of the thresholds towards their quantiles
+HALVINGS = 20  # of the interval of the common shift
+STRONG, WEAK = 1.0, 0.1  # gains of the inputs; weak ones turn no candidate negative and close no update gate
 LOWEST, HIGHEST = 1e-4, 1.0 - 1e-4  # of a threshold
 
 
@@ -30,12 +41,12 @@ class ImposedEGRU(NamedTuple):
 
 
 def egru_with_sparsity(units, inputs, activity, backward=None, seed=0, **options) -> ImposedEGRU:
-    """Builds an `EGRU(units)` whose share of silent entries on `inputs` is `activity`, to within `TOLERANCE`.
+    """Builds an `EGRU(units)` whose share of silent entries on `inputs` is `activity`, to within `tolerance(activity)`.
 
     Args:
         units: Positive integer.
-        inputs: float32 `[batch, steps, features]`, of unit variance.
-        activity: Float in [0, 1), the activity sparsity.
+        inputs: float32 `[batch, steps, features]`, alike at every step.
+        activity: Float in [0, 1), the activity sparsity; at 0 every unit fires at every step.
         backward: Float in [0, 1], the backward sparsity, reached through the width of the surrogate; None leaves the
             width at its default. Every event passes a gradient, so at most `activity` can be had and is taken.
         seed: Integer, of the weights.
@@ -46,59 +57,95 @@ def egru_with_sparsity(units, inputs, activity, backward=None, seed=0, **options
     """
     layer = EGRU(units, return_sequences=True, **options)
     layer.build(inputs.shape)
-    _draw_weights(layer, inputs.shape[-1], seed)
-    _move_thresholds(layer, inputs, activity)
+    _draw_weights(layer, inputs, WEAK if activity == 0.0 else STRONG, seed)
+    if activity > 0.0:
+        _move_to_quantiles(layer, _enough(inputs, np.random.default_rng(seed)), activity)
+        _shift_together(layer, inputs, activity)
+    y, c, threshold = states_of(layer, inputs)
     if backward is not None:
-        width = _width_for(layer, inputs, min(backward, activity))
+        width = _width_for(y, c, threshold, min(backward, activity))
         weights = layer.get_weights()
         layer = EGRU(units, return_sequences=True, surrogate=Triangular(width=width), **options)
         layer.build(inputs.shape)
         layer.set_weights(weights)
-    y, c, threshold = _states(layer, inputs)
-    return ImposedEGRU(layer, activity_sparsity(y), backward_sparsity(c, threshold, layer.surrogate))
+    reached = activity_sparsity(y)
+    if abs(reached - activity) > tolerance(activity):
+        raise CannotRun(f"an activity sparsity of {activity} cannot be imposed to within {tolerance(activity)} here.")
+    return ImposedEGRU(layer, reached, backward_sparsity(c, threshold, layer.surrogate))
 
 
-def _draw_weights(layer, features, seed):
-    """Candidates around tanh(2), so that c is positive and any share of it can lie above a threshold in (0, 1)."""
-    rng, units = np.random.default_rng(seed), layer.units
-    bias = np.zeros(layer.bias.shape, "float32")
-    bias.reshape(-1, 3 * units)[0, 2 * units :] = 2.0
-    layer.kernel.assign(rng.normal(0.0, 0.4 / np.sqrt(features), layer.kernel.shape).astype("float32"))
-    layer.recurrent_kernel.assign(rng.normal(0.0, 0.2 / np.sqrt(units), layer.recurrent_kernel.shape).astype("float32"))
-    layer.bias.assign(bias)
-    layer.threshold.assign(np.full(layer.threshold.shape, LOWEST, "float32"))
+def tolerance(activity):
+    return SHARP_TOLERANCE if activity >= SHARP else TOLERANCE
 
 
-def _move_thresholds(layer, inputs, activity):
-    """Fixed-point iteration, since the thresholds change the states; the step shrinks while it goes on."""
-    closest = (np.inf, None)
-    for round_ in range(ROUNDS):
-        y, c, threshold = _states(layer, inputs)
-        error = abs(activity_sparsity(y) - activity)
-        closest = min(closest, (error, threshold), key=lambda found: found[0])
-        if error < TOLERANCE / 4:
-            break
-        wanted = np.quantile(c, activity, axis=(0, 1))
-        step = 0.7 * 0.96**round_
-        layer.threshold.assign(np.clip(threshold + step * (wanted - threshold), LOWEST, HIGHEST).astype("float32"))
-    error, threshold = closest
-    if error > TOLERANCE:
-        raise CannotRun(f"an activity sparsity of {activity} cannot be imposed to within {TOLERANCE} on this case.")
-    layer.threshold.assign(threshold)
-
-
-def _width_for(layer, inputs, backward):
-    """The surrogate width at which the share `backward` of all entries is silent and outside of the support."""
-    y, c, threshold = _states(layer, inputs)
-    distance = np.sort(np.abs(c - threshold)[y == 0])
-    outside = round(backward * y.size)
-    if outside == 0:
-        return float(np.abs(c - threshold).max() * 2.0)
-    return float(max(distance[len(distance) - min(outside, len(distance))], 1e-6))
-
-
-def _states(layer, inputs):
+def states_of(layer, inputs):
+    """`(y, c, threshold)` as arrays, `y` and `c` `[batch, steps, units]`."""
     with record_states() as records:
         layer(inputs)
     record = records[0]
     return tuple(keras.ops.convert_to_numpy(tensor) for tensor in (record.y, record.c, record.threshold))
+
+
+def _draw_weights(layer, inputs, gain, seed):
+    """Inputs that move the gates and update gates of many speeds, so that units do not fire in step; candidates around
+    tanh(1.5), so that any share of the states can lie above a threshold in (0, 1)."""
+    rng, units = np.random.default_rng(seed), layer.units
+    kernel = rng.uniform(-1.0, 1.0, layer.kernel.shape) / np.sqrt(np.mean(np.square(inputs)) * inputs.shape[-1])
+    kernel[:, : 2 * units] *= 3.0
+    kernel *= gain
+    bias = np.zeros(layer.bias.shape)
+    from_inputs = bias.reshape(-1, 3 * units)[0]
+    from_inputs[:units] = rng.uniform(-3.0, 0.0, units)
+    from_inputs[2 * units :] = 1.5
+    recurrent_kernel = rng.normal(0.0, 0.2 / np.sqrt(units), layer.recurrent_kernel.shape)
+    threshold = np.full(layer.threshold.shape, LOWEST)
+    layer.set_weights([weight.astype("float32") for weight in (kernel, recurrent_kernel, bias, threshold)])
+
+
+def _enough(inputs, rng):
+    """As many whole sequences as give `STATES` states a unit: some of `inputs`, or all of them and shuffled copies."""
+    batch, steps, _ = inputs.shape
+    wanted = -(-STATES // steps)
+    copies = [inputs[:, rng.permutation(steps)] for _ in range(-(-wanted // batch) - 1)]
+    return np.concatenate([inputs, *copies])[:wanted]
+
+
+def _move_to_quantiles(layer, inputs, activity):
+    """Fixed-point iteration, since the thresholds change the states; the step shrinks while it goes on."""
+    for round_ in range(ROUNDS):
+        y, c, threshold = states_of(layer, inputs)
+        if abs(activity_sparsity(y) - activity) < tolerance(activity):
+            break
+        wanted = np.quantile(c, activity, axis=(0, 1))
+        _set_thresholds(layer, threshold + 0.7 * 0.96**round_ * (wanted - threshold))
+
+
+def _shift_together(layer, inputs, activity):
+    """Bisection of one number, added to every threshold; the best one met is kept."""
+    start, (low, high) = keras.ops.convert_to_numpy(layer.threshold), (-1.0, 1.0)
+    shift, closest = 0.0, (np.inf, start)
+    for _ in range(HALVINGS):
+        _set_thresholds(layer, start + shift)
+        y, _, threshold = states_of(layer, inputs)
+        reached = activity_sparsity(y)
+        closest = min(closest, (abs(reached - activity), threshold), key=lambda found: found[0])
+        if closest[0] < tolerance(activity) / 4:
+            break
+        low, high = (shift, high) if reached < activity else (low, shift)
+        shift = (low + high) / 2
+    _set_thresholds(layer, closest[1])
+
+
+def _set_thresholds(layer, values):
+    layer.threshold.assign(np.clip(values, LOWEST, HIGHEST).astype("float32"))
+
+
+def _width_for(y, c, threshold, backward):
+    """The surrogate width at which the share `backward` of all entries is silent and outside of the support."""
+    distance = np.abs(c - threshold)
+    outside = round(backward * y.size)
+    if outside == 0:
+        return float(distance.max() * 2.0)
+    silent = distance[y == 0]
+    place = len(silent) - min(outside, len(silent))
+    return float(max(np.partition(silent, place)[place], 1e-6))

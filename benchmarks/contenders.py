@@ -1,0 +1,47 @@
+"""All that a speed comparison runs: our layer in its forms and the dense peers. Each builds a call as in `peers.py`."""
+
+import keras
+
+from benchmarks.peers import PEERS, tensorflow_call
+from keras_egru.layers import EGRU, EGRUCell
+from keras_egru.surrogates import Triangular
+
+
+def ours(workload, mode, threads=None):
+    """The custom op, which skips what is silent."""
+    return tensorflow_call(_egru(workload, "fused"), workload, mode)
+
+
+def ours_dense(workload, mode, threads=None):
+    """The custom op made to skip nothing."""
+    return tensorflow_call(_egru(workload, "dense"), workload, mode)
+
+
+def ours_int8(workload, mode, threads=None):
+    """The weights stored in 8 bits; inference only. Rounded weights may fire a little more or less often."""
+    if mode == "training":
+        return None
+    layer = _egru(workload, "fused")
+    layer.quantize("int8")
+    return tensorflow_call(layer, workload, mode)
+
+
+def reference_cell(workload, mode, threads=None):
+    """The definition, step by step in `keras.layers.RNN`."""
+    cell = EGRUCell(workload.units, surrogate=Triangular(width=workload.width))
+    layer = keras.layers.RNN(cell, return_sequences=True)
+    layer.build(workload.inputs.shape)
+    layer.set_weights(workload.egru)
+    return tensorflow_call(layer, workload, mode)
+
+
+def _egru(workload, implementation):
+    surrogate = Triangular(width=workload.width)
+    layer = EGRU(workload.units, return_sequences=True, surrogate=surrogate, implementation=implementation)
+    layer.build(workload.inputs.shape)
+    layer.set_weights(workload.egru)
+    return layer
+
+
+REFERENCE = "reference_cell"  # slow, so on request only
+CONTENDERS = {"ours": ours, "ours_dense": ours_dense, "ours_int8": ours_int8, REFERENCE: reference_cell, **PEERS}

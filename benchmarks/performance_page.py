@@ -1,0 +1,222 @@
+"""`docs/performance.md` from the speed and scaling records: no figure on the page is typed in."""
+
+from pathlib import Path
+
+from benchmarks import scaling, speed, speed_records
+from benchmarks.checkpoints import write_atomically
+from benchmarks.errors import CannotRun, ConfigError
+from benchmarks.speed_targets import verdicts
+
+NOTES = Path(__file__).with_name("performance_notes.md")
+NAMES = {
+    "ours": "EGRU",
+    "ours_dense": "EGRU, nothing skipped",
+    "ours_int8": "EGRU, 8-bit weights",
+    "reference_cell": "EGRU, reference cell",
+    "keras_gru": "Keras GRU",
+    "torch_gru": "torch GRU",
+    "onnxruntime_gru": "ONNX Runtime GRU",
+}
+INTRODUCTION = """
+<!-- Made by `python -m benchmarks report`; change the records or `benchmarks/performance_notes.md`, not this file. -->
+
+One EGRU layer beside dense GRU layers of the same size, in one process, on the same inputs, timed in turns; a figure is
+the median of the rounds, in milliseconds. *Inference* is a forward pass over the sequences; *training* is forward and
+backward, with the gradients of all weights. The sparsity of the EGRU is imposed by its thresholds and the width of its
+surrogate, and was counted from its tensors.
+
+*Gain* is the time of the fastest dense GRU over that of the EGRU. *Limit* is the share of the EGRU's time that the
+machine, at its measured best, needs for the multiply-adds that cannot be skipped; at a batch of one, for reading the
+weights that they take. The method in full is told by `speed.py`, `timing.py`, `imposed.py`, `machine_limits.py` and
+`peak_memory.py` in `benchmarks/`.
+""".strip()
+SCALING = """
+The EGRU alone at 1024 units, batch 64, 50 steps, 64 features, 80 % silent and half of the backward entries silent; one
+of these is varied at a time. Lines are fitted by least squares: against the number of events (each a row of 3 x units
+weights to multiply), of steps and of sequences, and against units squared.
+""".strip()
+
+
+def write(folder, page) -> list:
+    """Writes the page and its plots, the latter into a folder beside it; returns the paths.
+
+    Raises:
+        CannotRun: matplotlib is not installed.
+        ConfigError: the folder holds no speed record.
+        CannotWrite: a file cannot be written.
+    """
+    try:
+        from benchmarks import speed_plots
+    except ImportError as error:
+        raise CannotRun(f'the plots need matplotlib, `pip install "keras-egru[benchmarks]"` ({error}).') from None
+    page, (speeds, growths) = Path(page), _records(folder)
+    images = page.with_suffix("")
+    plots = {
+        images / f"{case}-{mode}.png": speed_plots.time_against_sparsity(results)
+        for (case, mode), results in _grouped(speeds).items()
+        if len(results) > 1
+    }
+    if growths:
+        plots[images / "events.png"] = speed_plots.time_against_events(_results(growths))
+    for path, png in plots.items():
+        write_atomically(path, png)
+    write_atomically(page, to_markdown(folder, images.name).encode())
+    return [page, *plots]
+
+
+def to_markdown(folder, images) -> str:
+    """The page; `images` is the folder of its plots as seen from it."""
+    speeds, growths = _records(folder)
+    groups = _grouped(speeds)
+    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *growths])]
+    parts += ["## Targets", _targets([result for results in groups.values() for result in results])]
+    for case in dict.fromkeys(case for case, _ in groups):
+        parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
+    parts += ["## The machine's limits", _limits(speeds)]
+    if growths:
+        results = _results(growths)
+        parts += ["## Scaling", SCALING, _lines(results), f"![Time against events]({images}/events.png)"]
+        parts += ["Every point:", _points(results)]
+    notes = NOTES.read_text("utf-8").strip()
+    if notes:
+        parts += ["## What limits it", notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _records(folder):
+    speeds = [record for _, record in speed_records.find(folder, speed.KIND)]
+    if not speeds:
+        raise ConfigError(f"{folder} holds no speed record.")
+    return speeds, [record for _, record in speed_records.find(folder, scaling.KIND)]
+
+
+def _results(growths):
+    return [result for record in growths for result in record["results"]]
+
+
+def _grouped(speeds):
+    """`{(case, mode): results}`, in the order of activity sparsity."""
+    groups = {}
+    for result in sorted(
+        (result for record in speeds for result in record["cases"]), key=lambda result: result["activity_sparsity"]
+    ):
+        groups.setdefault((result["case"], result["mode"]), []).append(result)
+    return dict(sorted(groups.items()))
+
+
+def _origin(found):
+    """The machine, the versions and the commands, which each record has; those that are alike are named once."""
+    machines, versions = {}, {}
+    for record in found:
+        machine = record["machine"]
+        machines[f"{machine['processor']}, {machine['cores']} cores, {machine['system']} {machine['architecture']}"] = 0
+        versions[", ".join(f"{name} {version}" for name, version in record["versions"].items())] = 0
+    commands = "\n".join(["```bash", *(record["command"] for record in found), "```"])
+    return [
+        f"Machine: {'; '.join(machines)}.",
+        f"Versions: {'; '.join(versions)}.",
+        "The commands, which go on with a record that they find and otherwise measure anew:",
+        commands,
+    ]
+
+
+def _targets(results):
+    rows = [(v.what, v.wanted, v.measured, "yes" if v.met else "no") for v in verdicts(results)]
+    return _table(("", "target", "measured", "met"), rows)
+
+
+def _case(case, modes, images):
+    parts = [f"## `{case}`", f"{next(iter(modes.values()))[0]['description']}."]
+    for mode, results in modes.items():
+        parts += [f"### {mode.capitalize()}", _times(results)]
+        if len(results) > 1:
+            parts.append(f"![{case}, {mode}]({images}/{case}-{mode}.png)")
+    measured = [result for results in modes.values() for result in results if any(result["peak_memory_mib"].values())]
+    if measured:
+        parts += ["### Peak memory", "MiB beyond model and inputs.", _memory(measured)]
+    return parts
+
+
+def _times(results):
+    names = _with_figures(results, "milliseconds")
+    rows = [
+        (
+            _share(result["activity_sparsity"]),
+            _share(result["backward_sparsity"]),
+            *(_number(result["milliseconds"][name]) for name in names),
+            "-" if speed.gain(result) is None else f"{speed.gain(result):.1f}x",
+            f"{result['limit']['share']:.0%}",
+        )
+        for result in results
+    ]
+    return _table(("silent", "backward", *(NAMES[name] for name in names), "gain", "limit"), rows)
+
+
+def _memory(results):
+    names = _with_figures(results, "peak_memory_mib")
+    rows = []
+    for result in results:
+        figures = [_number(result["peak_memory_mib"][name]) for name in names]
+        rows.append((result["mode"], _share(result["activity_sparsity"]), *figures))
+    return _table(("", "silent", *(NAMES[name] for name in names)), rows)
+
+
+def _with_figures(results, field):
+    """The contenders of whom at least one result has a figure."""
+    return [name for name in results[0][field] if any(result[field].get(name) is not None for result in results)]
+
+
+def _limits(speeds):
+    rows = [
+        (
+            case,
+            str(limits["threads"]),
+            f"{limits['buffer_bytes'] / 2**20:.1f} MiB",
+            f"{limits['read_bytes_per_second'] / 1e9:.1f} GB/s",
+            f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s",
+        )
+        for record in speeds
+        for case, limits in record["limits"].items()
+    ]
+    return _table(("case", "threads", "recurrent weights", "reading them", "multiply-adds"), rows)
+
+
+def _lines(results):
+    each = {"events": "event", "units": "unit²", "steps": "step", "batch": "sequence"}
+    rows = []
+    for (series, mode, threads), group in scaling.grouped(results).items():
+        fit = scaling.line(group)
+        slope = f"{_slope(fit.slope)} / {each[series]}"
+        rows.append((series, mode, str(threads), slope, _number(fit.intercept), f"{fit.r_squared:.4f}"))
+    return _table(("series", "mode", "threads", "slope", "intercept, ms", "R²"), rows)
+
+
+def _points(results):
+    rows = [
+        (scaling.size(r), r["mode"], str(r["threads"]), f"{r['events']:,}", _number(r["milliseconds"])) for r in results
+    ]
+    return _table(("size", "mode", "threads", "events", "ms"), rows)
+
+
+def _slope(milliseconds):
+    """In the unit that gives it digits before the point."""
+    for size, unit in ((1.0, "ms"), (1e-3, "us")):
+        if abs(milliseconds) >= size:
+            return f"{milliseconds / size:.3g} {unit}"
+    return f"{1e6 * milliseconds:.3g} ns"
+
+
+def _table(columns, rows):
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _share(value):
+    return f"{100 * value:.1f} %"
+
+
+def _number(value):
+    """Three digits, all before the point where there are as many."""
+    if value is None:
+        return "-"
+    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"

@@ -1,0 +1,64 @@
+"""PNG plots of speed and scaling records."""
+
+import io
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks import scaling
+from benchmarks.peers import PEERS
+
+# Of the contenders: name in the legend and colour.
+LINES = {
+    "ours": ("EGRU", "C0"),
+    "ours_int8": ("EGRU, 8-bit weights", "C1"),
+    "ours_dense": ("EGRU, nothing skipped", "C2"),
+    "keras_gru": ("Keras GRU", "C3"),
+    "torch_gru": ("torch GRU", "C4"),
+    "onnxruntime_gru": ("ONNX Runtime GRU", "C5"),
+}
+
+
+def time_against_sparsity(results) -> bytes:
+    """Milliseconds against activity sparsity, of one case and mode; a peer, which has none, is a level line."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    silent = [100 * result["activity_sparsity"] for result in results]
+    for name, (label, color) in LINES.items():
+        times = [result["milliseconds"].get(name) for result in results]
+        if None in times:
+            continue
+        if name in PEERS:
+            axes.axhline(np.median(times), color=color, linestyle="--", label=label)
+        else:
+            axes.plot(silent, times, "o-", color=color, label=label)
+    axes.set(xlabel="silent entries [%]", ylabel="milliseconds", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_title(f"{results[0]['case']}, {results[0]['mode']}", fontsize="medium")
+    return _png(figure, axes)
+
+
+def time_against_events(results) -> bytes:
+    """Milliseconds against events with the line through them, one for each mode and number of threads."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    groups = [group for (series, _, _), group in scaling.grouped(results).items() if series == "events"]
+    for number, group in enumerate(groups):
+        fit, events = scaling.line(group), np.array([result["events"] for result in group])
+        label = f"{group[0]['mode']}, {group[0]['threads']} threads"
+        axes.plot(events / 1e3, [result["milliseconds"] for result in group], "o", color=f"C{number}", label=label)
+        axes.plot(events / 1e3, fit.intercept + fit.slope * events, "-", color=f"C{number}", alpha=0.5)
+    axes.set(xlabel="events, thousands", ylabel="milliseconds", xlim=(0, None), ylim=(0, None))
+    return _png(figure, axes)
+
+
+def _png(figure, axes):
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    plt.close(figure)
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""The table of a speed record on the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import scaling
+from benchmarks.speed import gain
+
+HEADERS = {
+    "ours": "ours",
+    "ours_dense": "dense",
+    "ours_int8": "int8",
+    "reference_cell": "ref.",
+    "keras_gru": "keras",
+    "torch_gru": "torch",
+    "onnxruntime_gru": "onnx",
+}
+
+
+def show(record):
+    """One table a case: milliseconds, the gain over the fastest peer and the share of the machine's limit."""
+    console = Console(highlight=False)
+    for case in dict.fromkeys(result["case"] for result in record["cases"]):
+        console.print(_table([result for result in record["cases"] if result["case"] == case]))
+
+
+def show_scaling(record):
+    """Every result, and the line through each series."""
+    table = Table("threads", "mode", "size", "ms", box=box.SIMPLE, title="Ours alone")
+    for result in record["results"]:
+        table.add_row(str(result["threads"]), result["mode"], scaling.size(result), _number(result["milliseconds"]))
+    lines = Table("threads", "mode", "series", "ns each", "ms at none", "R²", box=box.SIMPLE, title="Straight lines")
+    for (series, mode, threads), results in scaling.grouped(record["results"]).items():
+        fit = scaling.line(results)
+        slope = f"{1e6 * fit.slope:.3g}"
+        lines.add_row(str(threads), mode, series, slope, f"{fit.intercept:.2f}", f"{fit.r_squared:.4f}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(lines)
+
+
+def _table(results):
+    names = list(results[0]["milliseconds"])
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=f"{results[0]['case']}: {results[0]['description']}\nMilliseconds, median",
+        caption="gain: over the fastest of keras, torch, onnx; limit: share of the machine's",
+    )
+    for header in ("mode", "silent", "backw.", *(HEADERS[name] for name in names), "gain", "limit"):
+        table.add_column(header, no_wrap=True)
+    for result in results:
+        table.add_row(
+            {"inference": "infer", "training": "train"}[result["mode"]],
+            f"{result['activity_sparsity']:.1%}",
+            f"{result['backward_sparsity']:.1%}",
+            *(_number(result["milliseconds"][name]) for name in names),
+            "-" if gain(result) is None else f"{gain(result):.2f}x",
+            f"{result['limit']['share']:.0%}",
+        )
+    memory = [result for result in results if any(result["peak_memory_mib"].values())]
+    for result in memory:
+        table.add_row(
+            "MiB", f"{result['activity_sparsity']:.1%}", result["mode"][:5],
+            *(_number(result["peak_memory_mib"][name]) for name in names), "", "",
+        )  # fmt: skip
+    return table
+
+
+def _number(value):
+    """Three digits at least, and no more after the point than they need."""
+    return "-" if value is None else f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

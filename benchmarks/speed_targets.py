@@ -1,0 +1,75 @@
+"""What the speed of the layer is meant to be, and what a record says of it."""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """How many times faster than the fastest dense peer a case is meant to be."""
+
+    inference: float
+    training: float
+
+
+# By case and the activity sparsity that is asked for.
+TARGETS = {
+    ("stream", 0.8): Target(5, 4),
+    ("stream", 0.95): Target(10, 6),
+    ("batch64", 0.8): Target(3, 3),
+    ("batch64", 0.9): Target(5, 4),
+    ("ptb", 0.8): Target(3, 3),
+    ("smnist128", 0.72): Target(2, 2),
+}
+NOTHING_SILENT = {"ours_dense": 1.05, "keras_gru": 1.0}  # the time at an activity sparsity of 0, of theirs, at most
+READING = ("stream", "inference", 0.8, 1.5)  # the time, of that to read the active rows of weights, at most
+MEMORY = ("batch64", "training", "keras_gru", 0.6)  # the peak, of theirs, at most
+
+
+class Verdict(NamedTuple):
+    """One target beside what was measured, in words."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool
+
+
+def verdicts(results) -> list[Verdict]:
+    """The verdicts that the results of a speed record allow, in the order of the results."""
+    return [verdict for result in results for verdict in (*_gains(result), *_dense(result), *_others(result))]
+
+
+def _gains(result):
+    target = TARGETS.get((result["case"], result["asked"]["activity"]))
+    if target is not None and result["ratio_to_fastest_peer"] is not None:
+        wanted, measured = getattr(target, result["mode"]), 1.0 / result["ratio_to_fastest_peer"]
+        yield Verdict(f"{_name(result)}: gain", f"{wanted:g}x", f"{measured:.1f}x", measured >= wanted)
+
+
+def _dense(result):
+    if result["asked"]["activity"] != 0.0:
+        return
+    times = result["milliseconds"]
+    for name, most in NOTHING_SILENT.items():
+        if times[name] is not None:
+            share = times["ours"] / times[name]
+            other = {"ours_dense": "nothing skipped", "keras_gru": "Keras GRU"}[name]
+            yield Verdict(f"{_name(result)}: time, of {other}", f"at most {most:.0%}", f"{share:.0%}", share <= most)
+
+
+def _others(result):
+    case, mode, activity, most = READING
+    if (result["case"], result["mode"], result["asked"]["activity"]) == (case, mode, activity):
+        multiple = 1.0 / result["limit"]["share"]
+        what = f"{_name(result)}: time, of reading the active rows"
+        yield Verdict(what, f"at most {most:.0%}", f"{multiple:.0%}", multiple <= most)
+    case, mode, peer, most = MEMORY
+    memory = result["peak_memory_mib"]
+    if (result["case"], result["mode"]) == (case, mode) and None not in (memory["ours"], memory[peer]):
+        share = memory["ours"] / memory[peer]
+        yield Verdict(
+            f"{_name(result)}: peak memory, of Keras GRU", f"at most {most:.0%}", f"{share:.0%}", share <= most
+        )
+
+
+def _name(result):
+    return f"{result['case']}, {result['mode']}, {100 * result['asked']['activity']:g} % silent"

@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import performance_page, speed_targets
+from benchmarks.contenders import CONTENDERS
+
+ROOT = Path(__file__).parents[2]
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+PNG = b"\x89PNG\r\n\x1a\n"
+MACHINE = {"system": "Linux", "architecture": "x86_64", "processor": "A processor", "cores": 2}
+LIMITS = {
+    "threads": 2,
+    "buffer_bytes": 2**20,
+    "read_bytes_per_second": 40.4e9,
+    "multiply_adds_per_second": 150e9,
+}
+
+
+def speed_result(mode, asked, **milliseconds):
+    times = dict.fromkeys(CONTENDERS) | milliseconds
+    dense = [times[name] for name in ("keras_gru", "torch_gru", "onnxruntime_gru") if times[name] is not None]
+    return {
+        "case": "batch64",
+        "description": "1024 units, batch 64, 50 steps, 64 features",
+        "mode": mode,
+        "asked": {"activity": asked, "backward": asked / 2},
+        "activity_sparsity": asked + 0.001,
+        "backward_sparsity": asked / 2,
+        "milliseconds": times,
+        "ratio_to_fastest_peer": times["ours"] / min(dense),
+        "peak_memory_mib": dict.fromkeys(CONTENDERS),
+        "limit": {"limit": "multiply-adds", "milliseconds": 10.0, "share": 0.321},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    inference = [
+        speed_result("inference", 0.8, ours=50.0, ours_dense=100.0, keras_gru=160.0, torch_gru=200.0),
+        speed_result("inference", 0.0, ours=110.0, ours_dense=100.0, keras_gru=160.0, torch_gru=200.0),
+    ]
+    training = speed_result("training", 0.8, ours=5.25, ours_dense=10.0, keras_gru=10.0)
+    training["peak_memory_mib"] |= {"ours": 50.0, "keras_gru": 100.0}
+    record = {
+        "kind": "speed",
+        "command": "python -m benchmarks speed --case batch64",
+        "versions": {"python": "3.12.0", "keras": "3.15.0"},
+        "machine": MACHINE,
+        "limits": {"batch64": LIMITS},
+        "cases": [*inference, training],
+    }
+    common = {"series": "events", "threads": 2, "units": 1024, "batch": 64, "steps": 50, "mode": "inference"}
+    growth = {
+        **record,
+        "kind": "scaling",
+        "command": "python -m benchmarks speed --scaling",
+        "results": [
+            {**common, "activity_sparsity": share, "events": events, "milliseconds": 1.0 + events * 1e-4}
+            for share, events in ((0.5, 40_000), (0.8, 10_000), (0.9, 5_000))
+        ],
+    }
+    records = tmp_path / "records"
+    records.mkdir()
+    (records / "a.json").write_text(json.dumps(record))
+    (records / "b.json").write_text(json.dumps(growth))
+    return records
+
+
+def test_the_page_holds_the_figures_of_the_records(folder):
+    page = performance_page.to_markdown(folder, "performance")
+    for line in (
+        "Machine: A processor, 2 cores, Linux x86_64.",
+        "Versions: python 3.12.0, keras 3.15.0.",
+        "python -m benchmarks speed --case batch64",
+        "python -m benchmarks speed --scaling",
+        "| silent | backward | EGRU | EGRU, nothing skipped | Keras GRU | torch GRU | gain | limit |",
+        "| 0.1 % | 0.0 % | 110 | 100 | 160 | 200 | 1.5x | 32% |",
+        "| 80.1 % | 40.0 % | 50.0 | 100 | 160 | 200 | 3.2x | 32% |",
+        "| 80.1 % | 40.0 % | 5.25 | 10.0 | 10.0 | 1.9x | 32% |",
+        "| training | 80.1 % | 50.0 | 100 |",
+        "| batch64 | 2 | 1.0 MiB | 40.4 GB/s | 150 G/s |",
+        "| events | inference | 2 | 100 ns / event | 1.00 | 1.0000 |",
+        "| 80.0% silent | inference | 2 | 10,000 | 2.00 |",
+    ):
+        assert line in page.splitlines()
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+
+
+def test_the_page_says_which_targets_are_met(folder):
+    page = performance_page.to_markdown(folder, "performance").splitlines()
+    for line in (
+        "| batch64, inference, 80 % silent: gain | 3x | 3.2x | yes |",
+        "| batch64, training, 80 % silent: gain | 3x | 1.9x | no |",
+        "| batch64, inference, 0 % silent: time, of nothing skipped | at most 105% | 110% | no |",
+        "| batch64, inference, 0 % silent: time, of Keras GRU | at most 100% | 69% | yes |",
+        "| batch64, training, 80 % silent: peak memory, of Keras GRU | at most 60% | 50% | yes |",
+    ):
+        assert line in page
+
+
+def test_reading_is_held_against_the_time_at_the_measured_bandwidth():
+    result = speed_result("inference", 0.8, ours=6.0, keras_gru=36.0) | {"case": "stream"}
+    result["limit"] = {"limit": "reading weights", "milliseconds": 3.0, "share": 0.5}
+    assert speed_targets.verdicts([result]) == [
+        ("stream, inference, 80 % silent: gain", "5x", "6.0x", True),
+        ("stream, inference, 80 % silent: time, of reading the active rows", "at most 150%", "200%", False),
+    ]
+
+
+def test_the_command_writes_the_page_and_the_plots_that_it_shows(folder, call, tmp_path):
+    page = tmp_path / "docs" / "performance.md"
+    result = call("report", folder, "--performance", page)
+    assert result.exit_code == 0, result.stderr
+    assert page.read_text() == performance_page.to_markdown(folder, "performance")
+    plots = sorted((tmp_path / "docs" / "performance").iterdir())
+    assert [path.name for path in plots] == ["batch64-inference.png", "events.png"]
+    for path in plots:
+        assert path.read_bytes().startswith(PNG)
+        assert f"](performance/{path.name})" in page.read_text()
+        assert path.name in result.stdout
+    assert not (folder / "report.md").exists()
+
+
+def test_without_a_speed_record_there_is_no_page(call, tmp_path):
+    result = call("report", tmp_path, "--performance", tmp_path / "page.md")
+    assert result.exit_code == 2
+    assert "holds no speed record" in result.stderr
+
+
+def test_the_notes_are_on_the_page_as_they_are(folder, monkeypatch, tmp_path):
+    (tmp_path / "notes.md").write_text("Memory.\n\n- And *more*.\n")
+    monkeypatch.setattr(performance_page, "NOTES", tmp_path / "notes.md")
+    page = performance_page.to_markdown(folder, "performance")
+    assert page.endswith("## What limits it\n\nMemory.\n\n- And *more*.\n")
+
+
+def test_slopes_are_given_in_a_unit_that_fits():
+    assert [performance_page._slope(ms) for ms in (2.5, 0.0123, 4.56e-5)] == ["2.5 ms", "12.3 us", "45.6 ns"]
+
+
+def test_the_committed_page_is_made_from_the_committed_records():
+    if not PAGE.exists():
+        pytest.skip("no speed is recorded yet")
+    assert PAGE.read_text("utf-8") == performance_page.to_markdown(RESULTS, "performance")
+    for line in PAGE.read_text("utf-8").splitlines():
+        if line.startswith("!["):
+            assert (PAGE.parent / line.split("](")[1].rstrip(")")).is_file()

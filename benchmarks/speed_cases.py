@@ -30,7 +30,8 @@ class Case(NamedTuple):
 
     def describe(self):
         events = "" if self.nonzero == 1.0 else f" of which {self.nonzero:.0%} are not zero"
-        return f"{self.units} units, batch {self.batch}, {self.steps} steps, {self.features} features{events}"
+        features = f"{self.features} feature{'' if self.features == 1 else 's'}"
+        return f"{self.units} units, batch {self.batch}, {self.steps} steps, {features}{events}"
 
     def inputs(self, seed=0):
         """float32 `[batch, steps, features]`: normal numbers, or where `nonzero` is below 1 ones among exact zeros."""

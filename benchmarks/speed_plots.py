@@ -16,7 +16,7 @@ from benchmarks.peers import PEERS
 LINES = {
     "ours": ("EGRU", "C0"),
     "ours_int8": ("EGRU, 8-bit weights", "C1"),
-    "ours_dense": ("EGRU, nothing skipped", "C2"),
+    "ours_dense": ("EGRU, dense", "C2"),
     "keras_gru": ("Keras GRU", "C3"),
     "torch_gru": ("torch GRU", "C4"),
     "onnxruntime_gru": ("ONNX Runtime GRU", "C5"),

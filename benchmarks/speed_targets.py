@@ -33,15 +33,21 @@ class Verdict(NamedTuple):
     met: bool
 
 
+def wanted_gain(result) -> float | None:
+    """The target for the gain of a result over the fastest dense peer; None where there is none."""
+    target = TARGETS.get((result["case"], result["asked"]["activity"]))
+    return None if target is None else getattr(target, result["mode"])
+
+
 def verdicts(results) -> list[Verdict]:
     """The verdicts that the results of a speed record allow, in the order of the results."""
     return [verdict for result in results for verdict in (*_gains(result), *_dense(result), *_others(result))]
 
 
 def _gains(result):
-    target = TARGETS.get((result["case"], result["asked"]["activity"]))
-    if target is not None and result["ratio_to_fastest_peer"] is not None:
-        wanted, measured = getattr(target, result["mode"]), 1.0 / result["ratio_to_fastest_peer"]
+    wanted = wanted_gain(result)
+    if wanted is not None and result["ratio_to_fastest_peer"] is not None:
+        measured = 1.0 / result["ratio_to_fastest_peer"]
         yield Verdict(f"{_name(result)}: gain", f"{wanted:g}x", f"{measured:.1f}x", measured >= wanted)
 
 
@@ -52,7 +58,7 @@ def _dense(result):
     for name, most in NOTHING_SILENT.items():
         if times[name] is not None:
             share = times["ours"] / times[name]
-            other = {"ours_dense": "nothing skipped", "keras_gru": "Keras GRU"}[name]
+            other = {"ours_dense": "the dense EGRU's", "keras_gru": "Keras GRU's"}[name]
             yield Verdict(f"{_name(result)}: time, of {other}", f"at most {most:.0%}", f"{share:.0%}", share <= most)
 
 
@@ -60,14 +66,14 @@ def _others(result):
     case, mode, activity, most = READING
     if (result["case"], result["mode"], result["asked"]["activity"]) == (case, mode, activity):
         multiple = 1.0 / result["limit"]["share"]
-        what = f"{_name(result)}: time, of reading the active rows"
+        what = f"{_name(result)}: time, of that to read the active rows"
         yield Verdict(what, f"at most {most:.0%}", f"{multiple:.0%}", multiple <= most)
     case, mode, peer, most = MEMORY
     memory = result["peak_memory_mib"]
     if (result["case"], result["mode"]) == (case, mode) and None not in (memory["ours"], memory[peer]):
         share = memory["ours"] / memory[peer]
         yield Verdict(
-            f"{_name(result)}: peak memory, of Keras GRU", f"at most {most:.0%}", f"{share:.0%}", share <= most
+            f"{_name(result)}: peak memory, of Keras GRU's", f"at most {most:.0%}", f"{share:.0%}", share <= most
         )
 
 

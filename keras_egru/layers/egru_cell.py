@@ -223,13 +223,14 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
 
         A quantized `recurrent_kernel` stays int8, and `recurrent_scale` belongs to it.
         """
-        return tuple(
-            weight if weight is None or weight.dtype == "int8" else ops.cast(weight, self.step_dtype)
-            for weight in (
-                None if variable is None else ops.convert_to_tensor(variable)
-                for variable in (self.kernel, self.recurrent_kernel, self.bias, self.threshold)
-            )
-        )
+
+        def as_tensor(variable):
+            if variable is None:
+                return None
+            tensor = ops.convert_to_tensor(variable)
+            return tensor if variable.dtype == "int8" else ops.cast(tensor, self.step_dtype)
+
+        return tuple(as_tensor(weight) for weight in (self.kernel, self.recurrent_kernel, self.bias, self.threshold))
 
     def call(self, sequence, states, training=False):
         check_float(sequence, "sequence", self.name)

@@ -2,7 +2,6 @@
 
 import sys
 
-import keras
 import numpy as np
 import pytest
 
@@ -10,9 +9,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.imposed import egru_with_sparsity
 from benchmarks.speed_cases import MODES
 from benchmarks.workload import Workload, workload_for
-from keras_egru.layers import EGRU
 from keras_egru.ops import fused_egru
-from keras_egru.ops.egru_sequence import IMPLEMENTATIONS
 
 pytestmark = pytest.mark.skipif(
     fused_egru.why_not() is not None, reason=f"the custom op cannot run: {fused_egru.why_not()}"
@@ -76,8 +73,6 @@ def test_the_keras_gru_computes_the_equations_of_a_gru(workload):
 
 @pytest.mark.parametrize("name", ["ours_dense", "reference_cell"])
 def test_every_form_of_our_layer_computes_the_same_outputs_and_gradients(workload, name):
-    if name == "ours_dense" and "dense" not in IMPLEMENTATIONS:
-        pytest.skip('EGRU has no implementation="dense" yet')
     expected = np.asarray(called("ours", workload, "inference"))
     assert 0.5 < np.mean(expected == 0) < 0.7
     np.testing.assert_allclose(called(name, workload, "inference"), expected, atol=1e-5)
@@ -89,8 +84,6 @@ def test_every_form_of_our_layer_computes_the_same_outputs_and_gradients(workloa
 
 
 def test_weights_stored_in_8_bits_compute_nearly_the_same_and_only_in_inference(workload):
-    if EGRU.quantize is keras.layers.RNN.quantize:
-        pytest.skip("EGRU cannot be quantized yet")
     assert CONTENDERS["ours_int8"](workload, "training") is None
     exact, rounded = (np.asarray(called(name, workload, "inference")) for name in ("ours", "ours_int8"))
     # An entry near its threshold may fall to the other side of it; most do not.

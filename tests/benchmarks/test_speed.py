@@ -8,9 +8,7 @@ from benchmarks import contenders, speed, speed_cases, speed_records, speed_targ
 from benchmarks.errors import ConfigError
 from benchmarks.peers import PEERS
 from benchmarks.speed_cases import CASES, MODES, Case, Sparsity, custom_case, points_of
-from keras_egru.layers import EGRU
 from keras_egru.ops import fused_egru
-from keras_egru.ops.egru_sequence import IMPLEMENTATIONS
 
 needs_op = pytest.mark.skipif(
     fused_egru.why_not() is not None, reason=f"the custom op cannot run: {fused_egru.why_not()}"
@@ -39,14 +37,10 @@ TINY = ("--units", 24, "--batch", 8, "--steps", 12, "--features", 2, "--repeats"
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Measurements of no length, and forms of our layer that are not there yet left out."""
+    """Measurements of no length."""
     monkeypatch.setattr("benchmarks.timing.SHORTEST", 0.0)
     monkeypatch.setattr("benchmarks.machine_limits.SECONDS", 0.01)
     monkeypatch.setattr("benchmarks.machine_limits.ATTEMPTS", 1)
-    if "dense" not in IMPLEMENTATIONS:
-        monkeypatch.setitem(contenders.CONTENDERS, "ours_dense", lambda *_: None)
-    if EGRU.quantize is keras.layers.RNN.quantize:
-        monkeypatch.setitem(contenders.CONTENDERS, "ours_int8", lambda *_: None)
 
 
 @needs_op

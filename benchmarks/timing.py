@@ -5,8 +5,8 @@
   of the machine hits all alike. The figure is the median over the rounds.
 - Before each measurement the process comes to rest. Worker threads of some libraries spin after a call, in case that
   another one comes: ONNX Runtime's for 60 ms, torch's for 10 ms. A call of another library in that time took up to four
-  times as long as alone on two cores. How a library waits is part of its own speed and is left as it is; so nothing else
-  may run on the machine: where another process takes a core, threads that spin for each other made torch ten times slower.
+  times as long as alone on two cores. How a library waits is part of its own speed and is left as it is; so nothing
+  else may run on the machine: where another process takes a core, threads that spin made torch ten times slower.
 - Then one call is made untimed, since it finds the caches full of what ran before and not of its own weights.
 - Calls shorter than `SHORTEST` are repeated within a measurement until it is that long; the mean of its calls is taken.
 """

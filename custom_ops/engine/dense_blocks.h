@@ -65,6 +65,38 @@ void PackWeightBlock(const Kernels<T>& kernels, const Tiles<T>& tiles, const T* 
   }
 }
 
+// output += left * right for rows [b0, b1) and gates [first_gate, first_gate + gates) of one tile. Block (k, row block) of
+// the left factor, which has `depth` columns, is number `first_left` + k * `row_blocks` + row block. A gate starts from the
+// row `start` where that is not its output.
+template <typename T>
+struct BlockProduct {
+  const DenseBlocks<T>& left;
+  int64_t first_left, row_blocks, depth;
+  const DenseBlocks<T>& right;
+  const WeightBlocks& places;  // of the right factor
+  int64_t tile;
+  int first_gate, gates;
+  int64_t b0, b1;
+};
+
+template <typename T>
+void MultiplyBlocks(const Kernels<T>& kernels, const Tiles<T>& tiles, const BlockProduct<T>& p, const TileRows<const T>& start,
+                    const TileRows<T>& output) {
+  for (int64_t k = 0; k < p.places.row_blocks; ++k) {
+    const int64_t valid = std::min(tiles.width, p.depth - k * tiles.width);
+    for (int g = 0; g < p.gates; ++g) {
+      const int64_t weights = p.places.at(p.tile, k, p.first_gate + g);
+      for (int64_t b = p.b0; b < p.b1; b += tiles.width) {
+        kernels.dense.multiply({std::min(tiles.width, p.b1 - b), valid, tiles.valid(p.tile),
+                                p.left[p.first_left + k * p.row_blocks + b / tiles.width], p.right[weights],
+                                output.base[g] + (b - p.b0) * output.stride[g], output.stride[g],
+                                b + tiles.width < p.b1 ? Ahead{} : p.right.Memory(weights + 1),
+                                k == 0 && start.base[g] != output.base[g] ? start.base[g] : nullptr});
+      }
+    }
+  }
+}
+
 // Whether the dense product of [rows, depth] with any right factor takes less time than the sparse one, whose left factor
 // has `entries` that count and costs `sparse_cost` for each.
 template <typename T>

@@ -52,10 +52,11 @@ struct EgruCounters {
 
 template <typename T>
 struct EgruOutputs {
-  T* y;          // [batch, time, units]
-  T* c;          // [batch, time, units]
+  T* y;          // [batch, time, units], or [batch, 1, units] without all_y
+  T* c;          // [batch, time, units], or [batch, 1, units] without all_c
   T* gates;      // SavedGates(...) numbers, or null when no backward pass will follow
   T* candidate;  // SavedCandidate(...) numbers, or null without reset_after or when no backward pass will follow
+  bool all_y = true, all_c = true;  // every step is wanted, not the last one alone; a backward pass needs both
 };
 
 // How many numbers the backward pass needs of the forward pass, beside y and c.

@@ -47,8 +47,8 @@ class Backward {
         carry_y_(tiles_.count * shape.batch * tiles_.width),
         carry_c_(tiles_.count * shape.batch * tiles_.width),
         partial_(tiles_.count * blocks_ * kPartials * tiles_.width),
-        needed_index_(tiles_.segments * shape.batch * tiles_.segment),
-        needed_count_(tiles_.segments * shape.batch),
+        needed_index_(tiles_.count * shape.batch * tiles_.width),
+        needed_count_(tiles_.count * shape.batch),
         recurrent_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.units, out.gates, nullptr),
         input_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.features, out.gates,
                         options.reset_after ? out.candidate : nullptr),
@@ -136,31 +136,26 @@ class Backward {
     const T height = static_cast<T>(options_.surrogate_height);
     const T inverse_width = static_cast<T>(1.0 / options_.surrogate_width);
     const auto [b0, b1] = BlockRange(block, shape_);
+    const int64_t first = tiles_.first(tile), columns = tiles_.valid(tile);
     int64_t needed = 0;
-    for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
-      const int64_t first = tiles_.first(tile) + s * tiles_.segment;
-      const int64_t columns = std::clamp<int64_t>(shape_.units - first, 0, tiles_.segment);
-      for (int64_t b = b0; b < b1; ++b) {
-        const int64_t slot = NeededSlot(tile, s, b);
-        int32_t* index = needed_index_.get() + slot * tiles_.segment;
-        int64_t found = 0;
-        if (t + 1 < shape_.time && Valid(t + 1, b)) {
-          // Before the first valid step y is the initial state, which does not come from c.
-          if (t < first_valid_[b] || list_all_) {
-            for (; found < columns; ++found) index[found] = static_cast<int32_t>(found);
-          } else {
-            found = kernels_.list_passing(C(t, b) + first, threshold_.get() + first, columns, height, inverse_width, index);
-          }
+    for (int64_t b = b0; b < b1; ++b) {
+      const int64_t slot = NeededSlot(tile, b);
+      int32_t* index = needed_index_.get() + slot * tiles_.width;
+      int64_t found = 0;
+      if (t + 1 < shape_.time && Valid(t + 1, b)) {
+        // Before the first valid step y is the initial state, which does not come from c.
+        if (t < first_valid_[b] || list_all_) {
+          for (; found < columns; ++found) index[found] = static_cast<int32_t>(found);
+        } else {
+          found = kernels_.list_passing(C(t, b) + first, threshold_.get() + first, columns, height, inverse_width, index);
         }
-        needed_count_[slot] = static_cast<int32_t>(found);
-        needed += found;
       }
+      needed_count_[slot] = static_cast<int32_t>(found);
+      needed += found;
     }
     needed_ += needed;
   }
-  int64_t NeededSlot(int64_t tile, int64_t segment, int64_t b) const {
-    return (tile * tiles_.segments_per_tile() + segment) * shape_.batch + b;
-  }
+  int64_t NeededSlot(int64_t tile, int64_t b) const { return tile * shape_.batch + b; }
 
   // Decides how step t multiplies, and packs for it.
   void Prepare(int64_t t) {
@@ -245,36 +240,26 @@ class Backward {
     }
   }
 
-  // The same for the needed entries alone, in the order of their list: [segments_per_tile, kBatchBlock, segment].
+  // The same for the needed entries alone, in the order of their list: [kBatchBlock, width].
   void SparseProducts(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result) const {
-    std::fill_n(result, kBatchBlock * tiles_.width, T{});
+    std::fill_n(result, (b1 - b0) * tiles_.width, T{});
+    const int64_t first = tiles_.first(tile), slot = NeededSlot(tile, b0);
+    const Lists<T> lists = {needed_index_.get() + slot * tiles_.width, nullptr, needed_count_.get() + slot, nullptr,
+                            tiles_.width};
     for (int64_t k = 0; k < tiles_.count; ++k) {
-      const auto kernel = kernels_.dots[gates - 1][tiles_.vectors(k) - 1];
-      const TileRows<const T> left = ReadGates<T>(tiles_, Gates(t + 1, k, b0), nullptr, first_gate, gates);
-      for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
-        const int64_t first = tiles_.first(tile) + s * tiles_.segment;
-        if (first >= shape_.units) break;
-        const int64_t slot = NeededSlot(tile, s, b0);
-        const Lists<T> lists = {needed_index_.get() + slot * tiles_.segment, nullptr, needed_count_.get() + slot, nullptr,
-                                tiles_.segment};
-        const bool last = s + 1 == tiles_.segments_per_tile() || first + tiles_.segment >= shape_.units;
-        const Ahead ahead = recurrent_.Memory(last ? k + 1 : k, last ? tiles_.first(tile) : first + tiles_.segment,
-                                              tiles_.segment);
-        kernel({b1 - b0, lists, left, recurrent_.Rows(k, first, first_gate, gates),
-                result + s * kBatchBlock * tiles_.segment, ahead, !recurrent_.packed()});
-      }
+      kernels_.dots[gates - 1][tiles_.vectors(k) - 1](
+          {b1 - b0, lists, ReadGates<T>(tiles_, Gates(t + 1, k, b0), nullptr, first_gate, gates),
+           recurrent_.Rows(k, first, first_gate, gates), result, recurrent_.Memory(k + 1, first, tiles_.width),
+           !recurrent_.packed()});
     }
   }
 
   // visit(b, unit of the tile, dot product) for what SparseProducts computed.
   template <typename Visit>
   void ForResults(int64_t tile, int64_t b0, int64_t b1, const T* result, const Visit& visit) const {
-    for (int64_t s = 0; s < tiles_.segments_per_tile(); ++s) {
-      for (int64_t b = b0; b < b1; ++b) {
-        const int64_t slot = NeededSlot(tile, s, b), entry = slot * tiles_.segment;
-        const T* from = result + (s * kBatchBlock + b - b0) * tiles_.segment;
-        for (int32_t e = 0; e < needed_count_[slot]; ++e) visit(b, s * tiles_.segment + needed_index_[entry + e], from[e]);
-      }
+    for (int64_t b = b0; b < b1; ++b, result += tiles_.width) {
+      const int64_t slot = NeededSlot(tile, b);
+      for (int32_t e = 0; e < needed_count_[slot]; ++e) visit(b, needed_index_[slot * tiles_.width + e], result[e]);
     }
   }
 
@@ -396,8 +381,8 @@ class Backward {
   const Buffer<int64_t> first_valid_;  // [batch], the first step that is not masked
   Buffer<T> carry_y_, carry_c_;        // [tiles, batch, width]: dL/dy and dL/dc that step t inherits from step t+1
   Buffer<T> partial_;                  // [tiles, batch blocks, kPartials, width]
-  Buffer<int32_t> needed_index_;  // the entries whose dL/dy is needed next, [segment, batch, entry]
-  Buffer<int32_t> needed_count_;  // [segment, batch]
+  Buffer<int32_t> needed_index_;  // the entries whose dL/dy is needed next, [tile, batch, entry]
+  Buffer<int32_t> needed_count_;  // [tile, batch]
   bool dense_ = false;            // the product of the running step
   WeightGradient<T> recurrent_gradient_, input_gradient_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // one a member of the team

@@ -69,7 +69,7 @@ void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const
   team.Run(tiles.count, [&](int64_t tile, int) { weights.Pack(tile); });
 
   // Every feature of every sample, in segments of rows of U that stay in the cache.
-  constexpr int64_t segment = kMaxSegment;
+  constexpr int64_t segment = kMaxTile;
   const int64_t segments = CeilDivide(shape.features, segment), blocks = BatchBlocks(shape);
   Buffer<int32_t> index(kBatchBlock * segment);
   for (int64_t i = 0; i < index.size(); ++i) index[i] = static_cast<int32_t>(i % segment);

@@ -11,7 +11,8 @@
 namespace keras_egru {
 
 // Entries of `rows` samples, cut into segments of consecutive columns: [segment, row, capacity], indices counted from
-// the segment's first column; the capacity is a multiple of a vector's lanes. The rows of a segment of weights stay in the L1 cache while all samples read them.
+// the segment's first column; the capacity is a multiple of a vector's lanes. The rows of a segment of weights stay in
+// the L1 cache while all samples read them; segments of y are the tiles of the units.
 template <typename T>
 struct SegmentedLists {
   SegmentedLists(int64_t segments, int64_t rows, int64_t capacity)

@@ -11,7 +11,7 @@ namespace keras_egru {
 
 constexpr int kGates = 3;        // u, r, z
 constexpr int kMaxVectors = 4;   // vectors of one gate in a tile
-constexpr int kMaxSegment = 64;  // units of one list segment: its rows of a weight tile about fill the L1 cache
+constexpr int kMaxTile = 64;     // units of a tile: its rows of a weight tile about fill the L1 cache
 
 enum class Reset { kThreshold = 0, kSubtract = 1, kZero = 2 };
 
@@ -63,10 +63,25 @@ struct AccumulateArguments {
   TileRows<T> output;
   TileRows<const T> source;
   Ahead ahead = {};
-  bool scattered = false;  // the next call reads the same rows, a tile further: fetch that
 };
 
-// The same from a source of 8-bit integers, each column with a scale of its own:
+constexpr int kStreams = 8;  // rows that are read at once, as many as the processor fetches ahead without being told
+
+// output[j] = start[j] + sum over r < rows: factor[r] * row[r][j], for j < length: rows far from the cache, each read in order.
+// Output and start lie in pieces of `tile_units`, `*_step` apart.
+template <typename T>
+struct StreamArguments {
+  int rows;  // at most kStreams
+  const T* row[kStreams];
+  const T* factor;
+  int64_t length;  // a multiple of `lanes`
+  const T* start;
+  int64_t start_step;
+  T* output;
+  int64_t output_step;
+};
+
+// As AccumulateArguments, from a source of 8-bit integers, each column with a scale of its own:
 // output[o] = start[o] + scale * sum over entries e of row o: value[e] * source[index[e]].
 template <typename T>
 struct AccumulateInt8Arguments {
@@ -104,10 +119,14 @@ struct StateForwardArguments {
   T* gates;                 // [rows, 3, tile_units]: in pre-activations, out u, r, z
   T* candidate;             // [rows, tile_units]: y V_z + b_rz, with reset_after only
   const T* threshold;       // [tile_units]
-  const T *previous_y, *previous_c;  // rows `previous_*_stride` apart
-  int64_t previous_y_stride, previous_c_stride;
-  T *y, *c;  // rows `stride` apart
-  int64_t stride;
+  T* state;                 // [rows, tile_units]: in c_{t-1}, out c_t
+  const T* previous_y;      // rows `previous_y_stride` apart
+  int64_t previous_y_stride;
+  T *y, *c;                 // out, rows `y_stride` and `c_stride` apart; c may be null
+  int64_t y_stride, c_stride;
+  int32_t* event_index;     // out, lists of the events of y_t: row o from `o * tile_units` on, `event_count[o]` long
+  T* event_value;
+  int32_t* event_count;
   const T* zoneout;  // null, or rows `zoneout_stride` apart; one value for all where the stride is -1
   int64_t zoneout_stride;
   const uint8_t* mask;  // null, or one byte a row, `mask_stride` apart
@@ -178,8 +197,8 @@ struct Kernels {
   const char* name;
   int lanes;       // numbers in a vector
   int tile_units;  // kMaxVectors * lanes
-  int segment;     // units of one list segment, a divisor of tile_units and a multiple of lanes
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
+  void (*stream)(const StreamArguments<T>&);
   void (*accumulate_int8[kGates][kMaxVectors])(const AccumulateInt8Arguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes

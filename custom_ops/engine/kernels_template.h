@@ -50,9 +50,6 @@ inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
 #pragma GCC unroll 3
       for (int g = 0; g < gates; ++g) {
         const T* row = a.source.base[g] + (same_stride ? place : i * a.source.stride[g]);
-        if (a.scattered) {
-          for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 3);
-        }
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * Load(row + v * lanes);
       }
@@ -73,6 +70,39 @@ void Accumulate(const AccumulateArguments<T>& a) {
   } else {
     AccumulateRows<T, gates, vectors, false>(a);
   }
+}
+
+template <typename T, int rows>
+void StreamRows(const StreamArguments<T>& arguments) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int64_t tile = lanes * kMaxVectors;
+  const StreamArguments<T> a = arguments;  // a copy that no store can change
+  const T *start = a.start, *row[rows + 1];
+  T* output = a.output;
+  Vec<T> factor[rows + 1];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+    row[r] = a.row[r];
+    factor[r] = Vec<T>{} + a.factor[r];
+  }
+  for (int64_t first = 0; first < a.length; first += tile, start += a.start_step, output += a.output_step) {
+    const int64_t size = a.length - first < tile ? a.length - first : tile;
+    for (int64_t i = 0; i < size; i += lanes) {
+      Vec<T> sum = Load(start + i);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) sum += factor[r] * Load(row[r] + first + i);
+      Store<T>(output + i, sum);
+    }
+  }
+}
+
+template <typename T>
+void Stream(const StreamArguments<T>& a) {
+  static_assert(kStreams == 8);
+  constexpr void (*kernels[kStreams + 1])(const StreamArguments<T>&) = {
+      StreamRows<T, 0>, StreamRows<T, 1>, StreamRows<T, 2>, StreamRows<T, 3>, StreamRows<T, 4>,
+      StreamRows<T, 5>, StreamRows<T, 6>, StreamRows<T, 7>, StreamRows<T, 8>};
+  kernels[a.rows](a);
 }
 
 // As many 8-bit integers as a vector has lanes.
@@ -131,10 +161,45 @@ inline V AddNeighbours(V a, V b, std::integer_sequence<int, even...>) {
   return __builtin_shufflevector(a, b, (2 * even)...) + __builtin_shufflevector(a, b, (2 * even + 1)...);
 }
 
+// The dot products of `left` with rows index[0], ..., of which `count` exist, in lanes 0 to group - 1 of the result; `group` is
+// `lanes` or half of that. Beyond the end the last row stands in; nobody reads those results.
+template <typename T, int gates, int vectors, int group>
+inline Vec<T> DotGroup(const DotsArguments<T>& a, const Vec<T>* left, const int32_t* index, int64_t count) {
+  constexpr int lanes = Simd<T>::kLanes;
+  using Neighbours = std::make_integer_sequence<int, lanes>;
+  int32_t rows[group];
+  for (int j = 0; j < group; ++j) rows[j] = index[j < count ? j : count - 1];
+  Vec<T> sum[group];
+#pragma GCC unroll 16
+  for (int j = 0; j < group; ++j) {
+    const int64_t place = rows[j] * a.row.stride[0];
+    Vec<T> partial[gates];
+#pragma GCC unroll 3
+    for (int g = 0; g < gates; ++g) {
+      const T* row = a.row.base[g] + place;
+      if (a.scattered) {
+        for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 3);
+      }
+      partial[g] = left[g * vectors] * Load(row);
+#pragma GCC unroll 3
+      for (int v = 1; v < vectors; ++v) partial[g] += left[g * vectors + v] * Load(row + v * lanes);
+    }
+    sum[j] = partial[0];
+#pragma GCC unroll 2
+    for (int g = 1; g < gates; ++g) sum[j] += partial[g];
+  }
+  // A transposing reduction: lane j ends with the total of sum[j].
+#pragma GCC unroll 4
+  for (int width = group / 2; width >= 1; width /= 2) {
+#pragma GCC unroll 8
+    for (int j = 0; j < width; ++j) sum[j] = AddNeighbours(sum[2 * j], sum[2 * j + 1], Neighbours{});
+  }
+  return group == lanes ? sum[0] : AddNeighbours(sum[0], sum[0], Neighbours{});
+}
+
 template <typename T, int gates, int vectors>
 void Dots(const DotsArguments<T>& arguments) {
   constexpr int lanes = Simd<T>::kLanes;
-  using Neighbours = std::make_integer_sequence<int, lanes>;
   const DotsArguments<T> a = arguments;  // a copy that no store can change
   for (int64_t o = 0; o < a.outputs; ++o) {
     FetchShare(a.ahead, o, a.outputs);
@@ -142,6 +207,7 @@ void Dots(const DotsArguments<T>& arguments) {
     if (count == 0) continue;
     const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
     const int32_t* index = a.lists.index + begin;
+    T* result = a.result + begin;
     Vec<T> left[gates * vectors];
 #pragma GCC unroll 3
     for (int g = 0; g < gates; ++g) {
@@ -149,35 +215,9 @@ void Dots(const DotsArguments<T>& arguments) {
       for (int v = 0; v < vectors; ++v) left[g * vectors + v] = Load(a.left.base[g] + o * a.left.stride[g] + v * lanes);
     }
     for (int64_t p = 0; p < count; p += lanes) {
-      // Beyond the end the last row stands in; nobody reads those results.
-      int32_t rows[lanes];
-      for (int j = 0; j < lanes; ++j) rows[j] = index[p + j < count ? p + j : count - 1];
-      Vec<T> sum[lanes];
-#pragma GCC unroll 16
-      for (int j = 0; j < lanes; ++j) {
-        const int64_t place = rows[j] * a.row.stride[0];
-        Vec<T> partial[gates];
-#pragma GCC unroll 3
-        for (int g = 0; g < gates; ++g) {
-          const T* row = a.row.base[g] + place;
-          if (a.scattered) {
-            for (int v = 0; v < vectors; ++v) __builtin_prefetch(row + (vectors + v) * lanes, 0, 3);
-          }
-          partial[g] = left[g * vectors] * Load(row);
-#pragma GCC unroll 3
-          for (int v = 1; v < vectors; ++v) partial[g] += left[g * vectors + v] * Load(row + v * lanes);
-        }
-        sum[j] = partial[0];
-#pragma GCC unroll 2
-        for (int g = 1; g < gates; ++g) sum[j] += partial[g];
-      }
-      // A transposing reduction: lane j ends with the total of sum[j].
-#pragma GCC unroll 4
-      for (int width = lanes / 2; width >= 1; width /= 2) {
-#pragma GCC unroll 8
-        for (int j = 0; j < width; ++j) sum[j] = AddNeighbours(sum[2 * j], sum[2 * j + 1], Neighbours{});
-      }
-      Store<T>(a.result + begin + p, Load<T>(a.result + begin + p) + sum[0]);
+      const Vec<T> sums = count - p > lanes / 2 ? DotGroup<T, gates, vectors, lanes>(a, left, index + p, count - p)
+                                                : DotGroup<T, gates, vectors, lanes / 2>(a, left, index + p, count - p);
+      Store<T>(result + p, Load<T>(result + p) + sums);
     }
   }
 }
@@ -247,30 +287,42 @@ int64_t ListPassing(const T* c, const T* threshold, int64_t columns, T height, T
   return found;
 }
 
+// Brings numbers that will be written into the cache: the rows of a sequence lie so far apart that nobody guesses them.
+template <typename T>
+inline void FetchToWrite(T* from, int64_t count) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i, 1, 3);
+}
+
 // c_t and y_t of one tile from its pre-activations (DESIGN of the equations: keras_egru/ops/egru_step.py).
 template <typename T>
-void StateForward(StateForwardArguments<T>& a) {
+void StateForward(StateForwardArguments<T>& arguments) {
   constexpr int lanes = Simd<T>::kLanes;
   constexpr int tile = lanes * kMaxVectors;
+  constexpr int64_t ahead = 4;  // rows
   using Counts = typename Simd<T>::IntegerVector;
+  const StateForwardArguments<T> a = arguments;  // a copy that no store can change
+  Counts backward = {}, surrogate = {};
   for (int64_t row = 0; row < a.rows; ++row) {
     T* gates = a.gates + row * kGates * tile;
+    T* state = a.state + row * tile;
     const T* previous_y = a.previous_y + row * a.previous_y_stride;
-    const T* previous_c = a.previous_c + row * a.previous_c_stride;
-    T* y_row = a.y + row * a.stride;
-    T* c_row = a.c + row * a.stride;
-    if (a.mask && !a.mask[row * a.mask_stride]) {
-      for (int64_t i = 0; i < a.width; i += lanes) {
-        StorePart<T>(y_row + i, LoadPart(previous_y + i, a.width - i), a.width - i);
-        StorePart<T>(c_row + i, LoadPart(previous_c + i, a.width - i), a.width - i);
-      }
-      continue;
+    T* y_row = a.y + row * a.y_stride;
+    T* c_row = a.c ? a.c + row * a.c_stride : nullptr;
+    if (row + ahead < a.rows) {
+      FetchToWrite(y_row + ahead * a.y_stride, a.width);
+      if (c_row) FetchToWrite(c_row + ahead * a.c_stride, a.width);
     }
-    Counts backward = {}, surrogate = {};
-    for (int64_t i = 0; i < a.width; i += lanes) {
+    const bool masked = a.mask && !a.mask[row * a.mask_stride];
+    for (int64_t i = 0; masked && i < a.width; i += lanes) {
+      const int64_t valid = a.width - i;
+      StorePart<T>(y_row + i, LoadPart(previous_y + i, valid), valid);
+      if (c_row) StorePart<T>(c_row + i, Load(state + i), valid);
+    }
+    for (int64_t i = 0; !masked && i < a.width; i += lanes) {
       const int64_t valid = a.width - i;
       const Vec<T> threshold = Load(a.threshold + i);
-      const Vec<T> c0 = LoadPart(previous_c + i, valid);
+      const Vec<T> c0 = Load(state + i);
       const Vec<T> u = Sigmoid<T>(Load(gates + i));
       Vec<T> r = Load(gates + tile + i);
       if (!a.reset_gate_known) r = Sigmoid<T>(r);
@@ -295,7 +347,8 @@ void StateForward(StateForwardArguments<T>& a) {
       }
       const Vec<T> slope = SurrogateSlope<T>(c - threshold, a.height, a.inverse_width);
       const Vec<T> y = c <= threshold ? Vec<T>{} : c;  // NaN stays visible
-      StorePart<T>(c_row + i, c, valid);
+      Store<T>(state + i, c);
+      if (c_row) StorePart<T>(c_row + i, c, valid);
       StorePart<T>(y_row + i, y, valid);
       const Vec<T> passes = (c > threshold ? Vec<T>{} + T(1) : Vec<T>{}) + c * slope;
       if (valid >= lanes) {
@@ -308,10 +361,12 @@ void StateForward(StateForwardArguments<T>& a) {
         }
       }
     }
-    for (int j = 0; j < lanes; ++j) {
-      a.backward_entries += backward[j];
-      a.surrogate_entries += surrogate[j];
-    }
+    a.event_count[row] =
+        static_cast<int32_t>(ListNonzero<T>(y_row, a.width, a.event_index + row * tile, a.event_value + row * tile));
+  }
+  for (int j = 0; j < lanes; ++j) {
+    arguments.backward_entries += backward[j];
+    arguments.surrogate_entries += surrogate[j];
   }
 }
 
@@ -421,14 +476,15 @@ template <typename T>
 constexpr Kernels<T> MakeKernels(const char* name) {
   constexpr int lanes = Simd<T>::kLanes;
   constexpr int tile = lanes * kMaxVectors;
+  static_assert(tile <= kMaxTile);
   return {
       name,
       lanes,
       tile,
-      tile < kMaxSegment ? tile : kMaxSegment,
       {{Accumulate<T, 1, 1>, Accumulate<T, 1, 2>, Accumulate<T, 1, 3>, Accumulate<T, 1, 4>},
        {Accumulate<T, 2, 1>, Accumulate<T, 2, 2>, Accumulate<T, 2, 3>, Accumulate<T, 2, 4>},
        {Accumulate<T, 3, 1>, Accumulate<T, 3, 2>, Accumulate<T, 3, 3>, Accumulate<T, 3, 4>}},
+      Stream<T>,
       {{AccumulateInt8<T, 1, 1>, AccumulateInt8<T, 1, 2>, AccumulateInt8<T, 1, 3>, AccumulateInt8<T, 1, 4>},
        {AccumulateInt8<T, 2, 1>, AccumulateInt8<T, 2, 2>, AccumulateInt8<T, 2, 3>, AccumulateInt8<T, 2, 4>},
        {AccumulateInt8<T, 3, 1>, AccumulateInt8<T, 3, 2>, AccumulateInt8<T, 3, 3>, AccumulateInt8<T, 3, 4>}},

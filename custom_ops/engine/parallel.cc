@@ -34,8 +34,10 @@ struct Team::State {
       std::atomic<uint64_t>& word = ranges[(member + turn) % members].next_and_end;
       uint64_t value = word.load(std::memory_order_acquire);
       while ((value >> 32) < (value & 0xffffffffu)) {
-        if (word.compare_exchange_weak(value, value + (uint64_t{1} << 32), std::memory_order_acq_rel)) {
-          call(context, static_cast<int64_t>((value >> 32) - first), member);
+        const bool last = backwards.load(std::memory_order_relaxed);
+        const uint64_t rest = last ? value - 1 : value + (uint64_t{1} << 32);
+        if (word.compare_exchange_weak(value, rest, std::memory_order_acq_rel)) {
+          call(context, static_cast<int64_t>((last ? rest & 0xffffffffu : value >> 32) - first), member);
           done.fetch_add(1, std::memory_order_release);
           return true;
         }
@@ -47,8 +49,9 @@ struct Team::State {
   std::vector<Range> ranges;
   alignas(64) std::atomic<int64_t> done{0};
   std::atomic<bool> closed{false};
+  std::atomic<bool> backwards{false};  // ranges are done from their ends
   Call call = nullptr;
-  void* context = nullptr;
+  const void* context = nullptr;
   uint64_t first = 0;  // the number of the phase's first task
   uint64_t after = 0;  // the number of the next phase's first task
 };
@@ -74,13 +77,15 @@ Team::Team(Scheduler* scheduler, int members)
 
 Team::~Team() { state_->closed.store(true, std::memory_order_release); }
 
-void Team::Run(int64_t tasks, Call call, void* context) {
+void Team::Run(int64_t tasks, Order order, Call call, const void* context) {
   if (tasks <= 0) return;
+  const bool backwards = order == Order::kBackwards;
   if (members_ == 1) {
-    for (int64_t index = 0; index < tasks; ++index) call(context, index, 0);
+    for (int64_t i = 0; i < tasks; ++i) call(context, backwards ? tasks - 1 - i : i, 0);
     return;
   }
   State& state = *state_;
+  state.backwards.store(backwards, std::memory_order_relaxed);
   state.call = call;
   state.context = context;
   if (state.after + static_cast<uint64_t>(tasks) > 0xffffffffu) state.after = 0;  // all earlier tasks are done

@@ -32,17 +32,26 @@ class Team {
 
   int members() const { return members_; }
 
+  // The order in which a member does its tasks. A phase that goes backwards over what the phase before went over forwards
+  // finds its last part in the cache.
+  enum class Order { kForwards, kBackwards };
+
   // Runs task(index, member) for index in [0, tasks) and returns when all are done. What is computed must not depend
-  // on `member`, which names scratch space only.
+  // on `member`, which names scratch space only, nor on the order.
   template <typename Task>
-  void Run(int64_t tasks, Task&& task) {
-    Run(tasks, [](void* context, int64_t index, int member) { (*static_cast<Task*>(context))(index, member); }, &task);
+  void Run(int64_t tasks, Order order, const Task& task) {
+    Run(tasks, order,
+        [](const void* context, int64_t index, int member) { (*static_cast<const Task*>(context))(index, member); }, &task);
+  }
+  template <typename Task>
+  void Run(int64_t tasks, const Task& task) {
+    Run(tasks, Order::kForwards, task);
   }
 
  private:
-  using Call = void (*)(void* context, int64_t index, int member);
+  using Call = void (*)(const void* context, int64_t index, int member);
   struct State;
-  void Run(int64_t tasks, Call call, void* context);
+  void Run(int64_t tasks, Order order, Call call, const void* context);
 
   std::shared_ptr<State> state_;
   int members_;

@@ -116,6 +116,21 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
   return absl::OkStatus();
 }
 
+// The attributes `all_y` and `all_c`, and the shapes of y and c that follow from them.
+struct Wanted {
+  bool all_y, all_c;
+
+  absl::Status Read(OpKernelConstruction* context) {
+    TF_RETURN_IF_ERROR(context->GetAttr("all_y", &all_y));
+    return context->GetAttr("all_c", &all_c);
+  }
+  absl::Status Allocate(OpKernelContext* context, const EgruShape& shape, Tensor** y, Tensor** c) const {
+    const auto steps = [&](bool all) { return TensorShape({shape.batch, all ? shape.time : 1, shape.units}); };
+    TF_RETURN_IF_ERROR(context->allocate_output(0, steps(all_y), y));
+    return context->allocate_output(1, steps(all_c), c);
+  }
+};
+
 // Runs `work`, turning a failed allocation into TensorFlow's own error.
 template <typename Work>
 void Run(OpKernelContext* context, const Work& work) {
@@ -141,6 +156,7 @@ class EgruSequenceOp : public OpKernel {
   explicit EgruSequenceOp(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, ReadOptions(context, &options_));
     OP_REQUIRES_OK(context, context->GetAttr("save_for_backward", &save_for_backward_));
+    OP_REQUIRES_OK(context, wanted_.Read(context));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -148,12 +164,10 @@ class EgruSequenceOp : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
-    const TensorShape sequence = {shape.batch, shape.time, shape.units};
     Tensor *y, *c, *gates, *candidate, *counters;
     const int64_t saved_gates = save_for_backward_ ? SavedGates<T>(shape) : 0;
     const int64_t saved_candidate = save_for_backward_ ? SavedCandidate<T>(shape, options_) : 0;
-    OP_REQUIRES_OK(context, context->allocate_output(0, sequence, &y));
-    OP_REQUIRES_OK(context, context->allocate_output(1, sequence, &c));
+    OP_REQUIRES_OK(context, wanted_.Allocate(context, shape, &y, &c));
     OP_REQUIRES_OK(context, context->allocate_output(2, {saved_gates}, &gates));
     OP_REQUIRES_OK(context, context->allocate_output(3, {saved_candidate}, &candidate));
     OP_REQUIRES_OK(context, context->allocate_output(4, {5}, &counters));
@@ -162,7 +176,7 @@ class EgruSequenceOp : public OpKernel {
       WriteCounters(
           EgruForward<T>(shape, options_, inputs,
                          {y->flat<T>().data(), c->flat<T>().data(), saved_gates ? gates->flat<T>().data() : nullptr,
-                          saved_candidate ? candidate->flat<T>().data() : nullptr},
+                          saved_candidate ? candidate->flat<T>().data() : nullptr, wanted_.all_y, wanted_.all_c},
                          &scheduler),
           counters);
     });
@@ -171,6 +185,7 @@ class EgruSequenceOp : public OpKernel {
  private:
   EgruOptions options_;
   bool save_for_backward_;
+  Wanted wanted_;
 };
 
 template <typename T>
@@ -178,6 +193,7 @@ class EgruSequenceInt8Op : public OpKernel {
  public:
   explicit EgruSequenceInt8Op(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, ReadOptions(context, &options_));
+    OP_REQUIRES_OK(context, wanted_.Read(context));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -185,14 +201,13 @@ class EgruSequenceInt8Op : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, (ReadInputs<T, true>(context, options_, &shape, &inputs, &threshold)));
-    const TensorShape sequence = {shape.batch, shape.time, shape.units};
     Tensor *y, *c, *counters;
-    OP_REQUIRES_OK(context, context->allocate_output(0, sequence, &y));
-    OP_REQUIRES_OK(context, context->allocate_output(1, sequence, &c));
+    OP_REQUIRES_OK(context, wanted_.Allocate(context, shape, &y, &c));
     OP_REQUIRES_OK(context, context->allocate_output(2, {5}, &counters));
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
-      WriteCounters(EgruForward<T>(shape, options_, inputs, {y->flat<T>().data(), c->flat<T>().data(), nullptr, nullptr},
+      WriteCounters(EgruForward<T>(shape, options_, inputs,
+                                   {y->flat<T>().data(), c->flat<T>().data(), nullptr, nullptr, wanted_.all_y, wanted_.all_c},
                                    &scheduler),
                     counters);
     });
@@ -200,6 +215,7 @@ class EgruSequenceInt8Op : public OpKernel {
 
  private:
   EgruOptions options_;
+  Wanted wanted_;
 };
 
 template <typename T>

@@ -20,9 +20,11 @@ absl::Status SequenceShape(InferenceContext* c) {
   DimensionHandle batch, units;
   TF_RETURN_IF_ERROR(c->Merge(c->Dim(inputs, 0), c->Dim(initial_y, 0), &batch));
   TF_RETURN_IF_ERROR(c->Merge(c->Dim(initial_y, 1), c->Dim(c->input(4), 0), &units));
-  const ShapeHandle sequence = c->MakeShape({batch, c->Dim(inputs, 1), units});
-  c->set_output(0, sequence);
-  c->set_output(1, sequence);
+  for (int i = 0; i < 2; ++i) {
+    bool all;
+    TF_RETURN_IF_ERROR(c->GetAttr(i == 0 ? "all_y" : "all_c", &all));
+    c->set_output(i, c->MakeShape({batch, all ? c->Dim(inputs, 1) : c->MakeDim(1), units}));
+  }
   for (int i = 2; i + 1 < c->num_outputs(); ++i) c->set_output(i, c->UnknownShapeOfRank(1));
   c->set_output(c->num_outputs() - 1, c->Vector(5));
   return absl::OkStatus();
@@ -41,7 +43,8 @@ absl::Status GradientShape(InferenceContext* c) {
 // See keras_egru.ops.egru_sequence for the meaning of every argument. `mask` and `zoneout` are empty where unused;
 // `zoneout` may be one number. `gates` and `candidate` are opaque, for the gradient op, and empty unless
 // `save_for_backward`. `products` is how matrices are multiplied: `auto` by what is faster for the counted density.
-// Counters: steps, input events, events, backward entries, surrogate entries.
+// Of y and c every step is returned with `all_y` and `all_c`, else the last one, as a sequence of one step; the gradient op
+// needs all. Counters: steps, input events, events, backward entries, surrogate entries.
 REGISTER_OP("KerasEgru>EgruSequence")
     .Attr("T: {float, double}")
     .Attr("reset: {'threshold', 'subtract', 'zero'} = 'threshold'")
@@ -50,6 +53,8 @@ REGISTER_OP("KerasEgru>EgruSequence")
     .Attr("surrogate_width: float = 1.0")
     .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
     .Attr("save_for_backward: bool = true")
+    .Attr("all_y: bool = true")
+    .Attr("all_c: bool = true")
     .Input("inputs: T")
     .Input("initial_y: T")
     .Input("initial_c: T")
@@ -75,6 +80,8 @@ REGISTER_OP("KerasEgru>EgruSequenceInt8")
     .Attr("surrogate_height: float = 0.7")
     .Attr("surrogate_width: float = 1.0")
     .Attr("products: {'auto', 'sparse', 'dense'} = 'auto'")
+    .Attr("all_y: bool = true")
+    .Attr("all_c: bool = true")
     .Input("inputs: T")
     .Input("initial_y: T")
     .Input("initial_c: T")

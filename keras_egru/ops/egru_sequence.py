@@ -144,12 +144,12 @@ def egru_sequence(
         if use_fused and recurrent_scale is not None:
             return fused_egru.run_int8(
                 inputs, initial_y, initial_c, *weights, recurrent_scale=recurrent_scale, mask=mask, zoneout=zoneout,
-                products=products, **options,
+                keep=keep, products=products, **options,
             )  # fmt: skip
         if use_fused:
             return fused_egru.run(
                 inputs, initial_y, initial_c, *weights, mask=mask, zoneout=zoneout, training=training,
-                products=products, **options,
+                keep=keep, products=products, **options,
             )  # fmt: skip
         y, c = _reference(
             inputs, initial_y, initial_c, *weights, mask=mask, zoneout=zoneout,

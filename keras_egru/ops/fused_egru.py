@@ -23,9 +23,9 @@ def why_not(dtype="float32", surrogate=None, recurrent_dropout_mask=None) -> str
 
 def run(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, mask, zoneout, reset, reset_after, surrogate, training, products="auto",
+    *, mask, zoneout, reset, reset_after, surrogate, training, keep=("y", "c"), products="auto",
 ):  # fmt: skip
-    """`(y, c, counters)` of `egru_sequence`.
+    """`(y, c, counters)` of `egru_sequence`; with `training`, every step of `y` and `c`, whatever `keep` says.
 
     `products`, forward and backward: `"auto"` (by what is faster for the counted density), `"sparse"` or `"dense"`.
     """
@@ -38,14 +38,14 @@ def run(
         *tensors, mask, zoneout,
         reset=reset, reset_after=reset_after,
         surrogate_height=surrogate.height, surrogate_width=surrogate.width, products=products,
-        save_for_backward=bool(training),
+        save_for_backward=bool(training), all_y=bool(training) or "y" in keep, all_c=bool(training) or "c" in keep,
     )  # fmt: skip
     return y, c, tf.unstack(counters, num=5)
 
 
 def run_int8(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, recurrent_scale, mask, zoneout, reset, reset_after, surrogate, products="auto",
+    *, recurrent_scale, mask, zoneout, reset, reset_after, surrogate, keep=("y", "c"), products="auto",
 ):  # fmt: skip
     """`run` with an int8 `recurrent_kernel`, read as it is; an op without a gradient."""
     import tensorflow as tf
@@ -57,6 +57,7 @@ def run_int8(
         *before, recurrent_kernel, *after, mask, zoneout,
         reset=reset, reset_after=reset_after,
         surrogate_height=surrogate.height, surrogate_width=surrogate.width, products=products,
+        all_y="y" in keep, all_c="c" in keep,
     )  # fmt: skip
     return y, c, tf.unstack(counters, num=5)
 
@@ -86,8 +87,11 @@ def _gradient(op, grad_y, grad_c, *_):
     y, c, gates, candidate = op.outputs[:4]
     if not op.get_attr("save_for_backward"):
         y, c, gates, candidate, _ = raw.keras_egru_egru_sequence(*inputs, **options, save_for_backward=True)
-    nothing = tf.zeros([0, 0, 0], y.dtype)
-    grad_y, grad_c = (nothing if _is_filled_in(grad) else grad for grad in (grad_y, grad_c))
+    nothing, steps = tf.zeros([0, 0, 0], y.dtype), tf.shape(inputs[0])[1]
+    grad_y, grad_c = (
+        nothing if _is_filled_in(grad) else grad if op.get_attr(all_steps) else _at_the_end(grad, steps)
+        for grad, all_steps in ((grad_y, "all_y"), (grad_c, "all_c"))
+    )
     grads = raw.keras_egru_egru_sequence_grad(
         *inputs, y, c, gates, candidate, grad_y, grad_c, **options,
     )  # fmt: skip
@@ -99,6 +103,13 @@ def _gradient(op, grad_y, grad_c, *_):
         grad_inputs, grads.grad_initial_y, grads.grad_initial_c, grads.grad_kernel, grads.grad_recurrent_kernel,
         grads.grad_bias, grads.grad_threshold, None, None,
     ]  # fmt: skip
+
+
+def _at_the_end(grad, steps):
+    """The gradient of a sequence of which the last step alone was returned."""
+    import tensorflow as tf
+
+    return tf.pad(grad, [[0, 0], [steps - 1, 0], [0, 0]])
 
 
 def _attribute(op, name):

@@ -201,6 +201,35 @@ TEST_CASE("forward equals the naive loop, with and without saving, and its count
   });
 }
 
+TEST_CASE("the last step alone is that of all steps") {
+  ForAllOptions([](const EgruShape& shape, const EgruOptions& options, bool masked, int zoneout) {
+    Problem<float> p(shape, options, 7, masked, zoneout);
+    const EgruCounters expected = p.Run(nullptr, false);
+    for (bool all_y : {true, false}) {
+      for (bool all_c : {true, false}) {
+        const auto size = [&](bool all) { return shape.batch * shape.units * (all ? shape.time : 1); };
+        std::vector<float> y(size(all_y)), c(size(all_c));
+        const EgruCounters counters =
+            EgruForward<float>(shape, options, p.Inputs(), {y.data(), c.data(), nullptr, nullptr, all_y, all_c}, nullptr);
+        REQUIRE(counters.events == expected.events);
+        REQUIRE(counters.backward_entries == expected.backward_entries);
+        for (int64_t b = 0; b < shape.batch; ++b) {
+          for (int64_t t = 0; t < shape.time; ++t) {
+            for (int64_t i = 0; i < shape.units; ++i) {
+              const int64_t whole = (b * shape.time + t) * shape.units + i, last = b * shape.units + i;
+              if (all_y) REQUIRE(y[whole] == p.y[whole]);
+              if (all_c) REQUIRE(c[whole] == p.c[whole]);
+              if (t + 1 < shape.time) continue;
+              if (!all_y) REQUIRE(y[last] == p.y[whole]);
+              if (!all_c) REQUIRE(c[last] == p.c[whole]);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("gradients equal finite differences where no state is near its threshold") {
   for (int option = 0; option < 18; ++option) {
     {

@@ -83,6 +83,31 @@ TEST_CASE_TEMPLATE("accumulate equals the naive sum", T, float, double) {
   }
 }
 
+TEST_CASE_TEMPLATE("stream equals the naive sum", T, float, double) {
+  for (const Kernels<T>* kernels : AvailableKernels<T>()) {
+    for (int rows = 0; rows <= kStreams; ++rows) {
+      for (int vectors : {1, 4, 6}) {
+        CAPTURE(kernels->name);
+        CAPTURE(rows);
+        RandomNumbers random(rows * 10 + vectors);
+        const int64_t length = vectors * kernels->lanes, tile = kernels->tile_units, gap = 3;
+        const auto weights = random.Normal<T>(rows * length), factors = random.Normal<T>(kStreams);
+        const auto start = random.Normal<T>(2 * tile);
+        std::vector<T> output(2 * (tile + gap));
+        StreamArguments<T> a = {rows, {}, factors.data(), length, start.data(), tile, output.data(), tile + gap};
+        for (int r = 0; r < rows; ++r) a.row[r] = weights.data() + r * length;
+        kernels->stream(a);
+        for (int64_t j = 0; j < length; ++j) {
+          T expected = start[j];
+          for (int r = 0; r < rows; ++r) expected += factors[r] * weights[r * length + j];
+          REQUIRE(output[j / tile * (tile + gap) + j % tile] == doctest::Approx(expected).epsilon(Tolerance<T>()));
+        }
+        for (int64_t j = 0; j < gap; ++j) REQUIRE(output[tile + j] == T(0));
+      }
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("accumulate_int8 equals the naive sum", T, float, double) {
   for (const Kernels<T>* kernels : AvailableKernels<T>()) {
     for (int gates = 1; gates <= kGates; ++gates) {
@@ -219,7 +244,7 @@ TEST_CASE_TEMPLATE("dots equals the naive dot products at the listed entries", T
         for (double density : {0.0, 0.5, 1.0}) {
           CAPTURE(kernels->name);
           RandomNumbers random(gates * 10 + vectors);
-          const int64_t outputs = 4, rows = kernels->segment, width = vectors * kernels->lanes, block = width + 1;
+          const int64_t outputs = 4, rows = kernels->tile_units, width = vectors * kernels->lanes, block = width + 1;
           const auto left = random.Normal<T>(outputs * gates * block);
           const auto weights = random.Normal<T>(rows * gates * block);
           std::vector<int32_t> index(outputs * rows), count(outputs);

@@ -163,15 +163,9 @@ class Backward {
     dense_ = recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, needed_,
                                                   kernels_.dense.dots_cost);
     backward_entries_ += needed_;
-    if (!dense_) return PackSparse();
+    if (!dense_) return recurrent_.Pack(team_);
     PackDense();
     PackGradients(t + 1, 0, options_.reset_after ? kGates : kGates - 1);
-  }
-
-  void PackSparse() {
-    if (recurrent_ready_) return;
-    team_.Run(tiles_.count, [&](int64_t tile, int) { recurrent_.Pack(tile); });
-    recurrent_ready_ = true;
   }
 
   void PackDense() {
@@ -216,7 +210,7 @@ class Backward {
         PackDense();
         PackGradients(t, kGates - 1, 1);
       } else {
-        PackSparse();
+        recurrent_.Pack(team_);
       }
       team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
         ResetGateGradient(dense, t, task / blocks_, task % blocks_, *scratch_[member]);
@@ -372,9 +366,8 @@ class Backward {
   const GateLayout<T> layout_;
   const int64_t row_blocks_;   // of samples, in dense products
   const WeightBlocks places_;  // of a tile's weights, or (tile 0) of the gradients of all tiles
-  const TiledWeights<T> recurrent_;
+  TiledWeights<T> recurrent_;          // packed for sparse products
   const bool list_all_;                // a dense product from weights in place
-  bool recurrent_ready_ = false;       // packed for sparse products
   DenseBlocks<T> recurrent_blocks_;    // V transposed
   DenseBlocks<T> gradient_blocks_;     // dA of one step
   const Buffer<T> threshold_;

@@ -256,12 +256,6 @@ class Forward {
                                        kernels_.dense.accumulate_cost);
   }
 
-  void PackSparse() {
-    if (recurrent_ready_) return;
-    team_.Run(tiles_.count, [&](int64_t tile, int) { recurrent_.Pack(tile); });
-    recurrent_ready_ = true;
-  }
-
   void PackDense(int64_t t) {
     if (recurrent_blocks_.empty()) {
       recurrent_blocks_.Resize(places_.count(tiles_.count));
@@ -294,7 +288,7 @@ class Forward {
     if (dense) {
       PackDense(t);
     } else {
-      PackSparse();
+      recurrent_.Pack(team_);
     }
     if (!options_.reset_after) {
       if (in_place_) in_place_product_.Join(events, events.value.get());
@@ -445,7 +439,7 @@ class Forward {
   const EgruInputs<T> in_;
   const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
-  const TiledWeights<T> recurrent_;
+  TiledWeights<T> recurrent_;  // packed for sparse products
   const TiledInt8<T> int8_;
   const bool in_place_;
   const int64_t groups_;      // of tiles, each a task
@@ -454,7 +448,6 @@ class Forward {
   const WeightBlocks places_;
   DenseBlocks<T> recurrent_blocks_;             // V
   DenseBlocks<T> event_blocks_, gated_blocks_;  // y_{t-1}, and r y_{t-1} without reset_after
-  bool recurrent_ready_ = false;                // packed for sparse products
   const GateLayout<T> layout_;
   InputProjection<T> input_;
   const SegmentedLists<T> events_[2];  // of y_{t-1} and y_t, in turn

@@ -59,14 +59,14 @@ void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const
   const Kernels<T>& kernels = SelectKernels<T>();
   const Tiles<T> tiles(kernels, shape.units);
   const GateLayout<T> layout{tiles, shape.batch};
-  const TiledWeights<T> weights(tiles, kernel, shape.features, ShouldPack(shape.batch * shape.time));
+  TiledWeights<T> weights(tiles, kernel, shape.features, ShouldPack(shape.batch * shape.time));
   Team team(scheduler, TeamSize(scheduler, shape));
   if (weights.packed() && DenseIsFaster(kernels, options.products, shape.batch, shape.features,
                                         shape.batch * shape.features, kernels.dense.dots_cost)) {
     return DenseInputGradient(shape, kernels, tiles, layout, kernel, gates, options.reset_after ? candidate : nullptr,
                               grad_inputs, team);
   }
-  team.Run(tiles.count, [&](int64_t tile, int) { weights.Pack(tile); });
+  weights.Pack(team);
 
   // Every feature of every sample, in segments of rows of U that stay in the cache.
   constexpr int64_t segment = kMaxTile;

@@ -50,8 +50,7 @@ class InputProjection {
     dense_ = weights_.packed() && shape_.features > 0 &&
              DenseIsFaster(kernels_, products_, rows, shape_.features, listed, kernels_.dense.accumulate_cost);
     if (!dense_) {
-      if (!weights_ready_) team.Run(tiles_.count, [&](int64_t tile, int) { weights_.Pack(tile); });
-      weights_ready_ = true;
+      weights_.Pack(team);
       return listed;
     }
     if (weight_blocks_.empty()) {
@@ -138,12 +137,12 @@ class InputProjection {
   const Products products_;
   const EgruInputs<T>& in_;
   const int64_t steps_at_once_, segments_;
-  const TiledWeights<T> weights_;
+  TiledWeights<T> weights_;
   const SegmentedLists<T> events_;  // of the prepared steps
   const WeightBlocks places_;
   DenseBlocks<T> weight_blocks_, feature_blocks_;
   int64_t steps_ = 0;
-  bool dense_ = false, weights_ready_ = false;
+  bool dense_ = false;
 };
 
 }  // namespace keras_egru

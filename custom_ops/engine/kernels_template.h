@@ -497,7 +497,7 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       StateForward<T>,
       StateBackward<T>,
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
-       PackRight<T, true>, Multiply<T>, 0.28, 0.7, 0.75, 0.6},
+       PackRight<T, true>, Multiply<T>, 0.28, 0.7, 0.65, 0.6},
       Read<T>,
       MultiplyAdd<T>,
   };

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "parallel.h"
 #include "scratch.h"
 
 namespace keras_egru {
@@ -64,22 +65,13 @@ template <typename T>
 class TiledWeights {
  public:
   TiledWeights(const Tiles<T>& tiles, const T* weights, int64_t rows, bool pack)
-      : tiles_(tiles), weights_(weights), rows_(rows), packed_(pack || tiles.units % tiles.lanes != 0) {
-    if (packed_) storage_.Resize(tiles.count * rows * kGates * tiles.width);
-  }
+      : tiles_(tiles), weights_(weights), rows_(rows), packed_(pack || tiles.units % tiles.lanes != 0) {}
 
-  // Packs one tile; tiles are independent of each other. Does nothing where the matrix is read in place.
-  void Pack(int64_t tile) const {
-    if (!packed_) return;
-    const int64_t valid = tiles_.valid(tile), used = tiles_.vectors(tile) * tiles_.lanes;
-    for (int64_t row = 0; row < rows_; ++row) {
-      for (int gate = 0; gate < kGates; ++gate) {
-        const T* from = weights_ + (row * kGates + gate) * tiles_.units + tiles_.first(tile);
-        T* to = storage_.get() + ((tile * rows_ + row) * kGates + gate) * tiles_.width;
-        std::copy(from, from + valid, to);
-        std::fill(to + valid, to + used, T{});
-      }
-    }
+  // Packs all tiles, unless that has been done or the matrix is read in place. No memory is taken before.
+  void Pack(Team& team) {
+    if (!packed_ || storage_.size() > 0) return;
+    storage_.Resize(tiles_.count * rows_ * kGates * tiles_.width);
+    team.Run(tiles_.count, [&](int64_t tile, int) { Pack(tile); });
   }
 
   // Rows from `first_row` on of one tile, gates [first_gate, first_gate + gates).
@@ -109,6 +101,18 @@ class TiledWeights {
   }
 
  private:
+  void Pack(int64_t tile) const {
+    const int64_t valid = tiles_.valid(tile), used = tiles_.vectors(tile) * tiles_.lanes;
+    for (int64_t row = 0; row < rows_; ++row) {
+      for (int gate = 0; gate < kGates; ++gate) {
+        const T* from = weights_ + (row * kGates + gate) * tiles_.units + tiles_.first(tile);
+        T* to = storage_.get() + ((tile * rows_ + row) * kGates + gate) * tiles_.width;
+        std::copy(from, from + valid, to);
+        std::fill(to + valid, to + used, T{});
+      }
+    }
+  }
+
   const Tiles<T>& tiles_;
   const T* weights_;
   int64_t rows_;

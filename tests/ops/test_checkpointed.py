@@ -141,8 +141,8 @@ def test_graphs_of_unknown_batch_and_time(implementation, extra):
 
 
 @pytest.mark.parametrize("keep", [(), ("y",), ("c",)])
-@pytest.mark.parametrize("checkpoint_steps", [None, 3])
-def test_what_is_not_kept_is_returned_at_the_last_step_alone(implementation, keep, checkpoint_steps):
+@pytest.mark.parametrize(("checkpoint_steps", "training"), [(None, True), (None, False), (3, True)])
+def test_what_is_not_kept_is_returned_at_the_last_step_alone(implementation, keep, checkpoint_steps, training):
     given = arguments(SHAPE)
     upstream = {
         name: gradient if name in keep else tf.concat([0 * gradient[:, :-1], gradient[:, -1:]], axis=1)
@@ -153,7 +153,7 @@ def test_what_is_not_kept_is_returned_at_the_last_step_alone(implementation, kee
     some = values_and_gradients(
         given,
         list(wanted.values()),
-        training=True,
+        training=training,
         implementation=implementation,
         keep=keep,
         checkpoint_steps=checkpoint_steps,
@@ -204,7 +204,7 @@ def test_the_tape_keeps_nothing_of_the_steps_inside_a_segment(monkeypatch):
 
     def spy(*tensors, **options):
         y, c, counters = run(*tensors, **options)
-        segments.append((y.shape[1], options["training"], weakref.ref(y), weakref.ref(c)))
+        segments.append((tensors[0].shape[1], options["training"], weakref.ref(y), weakref.ref(c)))
         return y, c, counters
 
     monkeypatch.setattr(fused_egru, "run", spy)

@@ -71,9 +71,10 @@ TEST_CASE_TEMPLATE("packed weights hold every number in its place and zeros beyo
     const auto weights = random.Normal<T>(rows * 3 * units);
     const Tiles<T> tiles(kernels, units);
     for (bool pack : {false, true}) {
-      const TiledWeights<T> tiled(tiles, weights.data(), rows, pack);
+      TiledWeights<T> tiled(tiles, weights.data(), rows, pack);
+      Team alone(nullptr, 1);
+      tiled.Pack(alone);
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
-        tiled.Pack(tile);
         const TileRows<const T> view = tiled.Rows(tile, 2, 1, 2);
         for (int64_t row = 0; row < rows - 2; ++row) {
           for (int g = 0; g < 2; ++g) {

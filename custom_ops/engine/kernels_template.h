@@ -462,7 +462,11 @@ void Read(const T* memory, int64_t bytes) {
 template <typename T>
 int64_t MultiplyAdd(int64_t rounds) {
   constexpr int lanes = Simd<T>::kLanes, sums = 12;
-  Vec<T> sum[sums] = {};
+  T start[sums * lanes] = {};
+  asm volatile("" : : "r"(start) : "memory");  // or the compiler makes one sum of twelve that are alike
+  Vec<T> sum[sums];
+#pragma GCC unroll 12
+  for (int s = 0; s < sums; ++s) sum[s] = Load(start + s * lanes);
   const Vec<T> factor = Vec<T>{} + T(0.5);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12

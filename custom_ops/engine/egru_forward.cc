@@ -30,13 +30,12 @@ class Forward {
         kernels_(SelectKernels<T>()),
         tiles_(kernels_, shape.units),
         given_int8_(in.recurrent_int8),
-        widened_(in.recurrent_int8 && ShouldPack(shape.batch) ? shape.units * kGates * shape.units : 0),
+        widened_(in.recurrent_int8 && (ShouldPack(shape.batch) || shape.units % tiles_.lanes) ? shape.units * kGates * shape.units : 0),
         in_(WithFloats(in, widened_)),
         out_(out),
         blocks_(BatchBlocks(shape)),
-        recurrent_(tiles_, in_.recurrent_kernel, in_.recurrent_kernel ? shape.units : 0, ShouldPack(shape.batch)),
-        int8_(tiles_, in_.recurrent_int8, shape.units, ShouldPack(shape.time)),
-        in_place_(!int8_.empty() || !recurrent_.packed()),
+        recurrent_(tiles_, in_.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
+        in_place_(!recurrent_.packed()),
         // Weights in place are read best in long pieces of a row: one for each thread.
         groups_(in_place_ ? std::min<int64_t>(tiles_.count, TeamSize(scheduler, shape)) : tiles_.count),
         list_all_(in_place_ && options.products == Products::kDense),
@@ -49,8 +48,7 @@ class Forward {
         input_(kernels_, tiles_, shape, options.products, in_),
         events_{SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width),
                 SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width)},
-        scale_(in_.recurrent_int8 ? kGates * Padded() : 0),
-        in_place_product_(kernels_, tiles_, in_.recurrent_kernel, int8_, scale_.get(), in_place_ ? shape.batch : 0),
+        in_place_product_(kernels_, tiles_, in_, in_place_ ? shape.batch : 0),
         gated_(options.reset_after ? 0 : events_[0].value.size()),
         threshold_(Padded()),
         bias_((kGates + 1) * Padded()),
@@ -63,7 +61,6 @@ class Forward {
         counts_(members_),
         team_(scheduler, members_) {
     FillPadded(in.threshold, 1, T(1), threshold_.get());
-    if (in_.recurrent_int8) FillPadded(in.recurrent_scale, kGates, T(0), scale_.get());
     FillBias();
   }
 
@@ -71,7 +68,6 @@ class Forward {
     EgruCounters counters;
     for (int64_t i = 0; i < shape_.batch * shape_.time; ++i) counters.steps += in_.mask ? in_.mask[i] != 0 : 1;
     team_.Run(tiles_.count, [&](int64_t tile, int member) {
-      int8_.Pack(tile);
       if (widened_.size() > 0) Widen(tile);
       Begin(tile, counts_[member]);
     });
@@ -435,12 +431,11 @@ class Forward {
   const Kernels<T>& kernels_;
   const Tiles<T> tiles_;
   const int8_t* const given_int8_;
-  const Buffer<T> widened_;  // 8-bit weights as numbers, where many samples read them
+  const Buffer<T> widened_;  // 8-bit weights as numbers, where they are not read in place
   const EgruInputs<T> in_;
   const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   TiledWeights<T> recurrent_;  // packed for sparse products
-  const TiledInt8<T> int8_;
   const bool in_place_;
   const int64_t groups_;      // of tiles, each a task
   const bool list_all_;       // a dense product from weights in place: zeros are entries too
@@ -451,7 +446,6 @@ class Forward {
   const GateLayout<T> layout_;
   InputProjection<T> input_;
   const SegmentedLists<T> events_[2];  // of y_{t-1} and y_t, in turn
-  const Buffer<T> scale_;              // [3, tiles, width], of 8-bit weights
   const InPlaceProduct<T> in_place_product_;
   const Buffer<T> gated_;            // r * y, beside the values of the events
   const Buffer<T> threshold_, bias_;

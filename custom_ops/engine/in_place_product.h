@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "egru.h"
 #include "event_list.h"
 #include "tiles.h"
 #include "work.h"
@@ -26,18 +27,9 @@ struct ProductRows {
 template <typename T>
 class InPlaceProduct {
  public:
-  // The weights are those of `weights`, or of `int8` where that is not empty.
-  InPlaceProduct(const Kernels<T>& kernels, const Tiles<T>& tiles, const T* weights, const TiledInt8<T>& int8,
-                 const T* int8_scale, int64_t batch)
-      : kernels_(kernels),
-        tiles_(tiles),
-        weights_(weights),
-        int8_(int8),
-        int8_scale_(int8_scale),
-        batch_(batch),
-        index_(batch * tiles.units),
-        value_(batch * tiles.units),
-        count_(batch) {}
+  // Reads the recurrent kernel of `in`, in floats or in 8 bits.
+  InPlaceProduct(const Kernels<T>& kernels, const Tiles<T>& tiles, const EgruInputs<T>& in, int64_t batch)
+      : kernels_(kernels), tiles_(tiles), in_(in), batch_(batch), index_(batch * tiles.units), value_(batch * tiles.units), count_(batch) {}
 
   // Joins the lists of all tiles; `values` stands beside their indices.
   void Join(const SegmentedLists<T>& events, const T* values) const {
@@ -59,51 +51,43 @@ class InPlaceProduct {
   // last) and samples [b0, b1). rows(tile): ProductRows.
   template <typename Rows>
   void Add(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, const Rows& rows) const {
-    if (!int8_.empty()) return AddInt8(first, last, b0, b1, first_gate, gates, rows);
-    const ProductRows<T> to = rows(first);
+    if (in_.recurrent_kernel) {
+      Add(in_.recurrent_kernel, kernels_.stream, first, last, b0, b1, first_gate, gates, rows(first));
+    } else {
+      Add(in_.recurrent_int8, kernels_.stream_int8, first, last, b0, b1, first_gate, gates, rows(first));
+    }
+  }
+
+ private:
+  template <typename Weight>
+  void Add(const Weight* weights, void (*stream)(const StreamArguments<T, Weight>&), int64_t first, int64_t last, int64_t b0,
+           int64_t b1, int first_gate, int gates, const ProductRows<T>& to) const {
     const int64_t column = tiles_.first(first), end = tiles_.first(last - 1) + tiles_.valid(last - 1);
     for (int64_t b = b0; b < b1; ++b) {
       const int32_t* index = index_.get() + b * tiles_.units;
       const T* value = value_.get() + b * tiles_.units;
       for (int64_t e = 0; e == 0 || e < count_[b]; e += kStreams) {
-        StreamArguments<T> a;
+        StreamArguments<T, Weight> a;
         a.rows = static_cast<int>(std::min<int64_t>(kStreams, count_[b] - e));
         a.factor = value + e;
         a.length = end - column;
         for (int g = 0; g < gates; ++g) {
           const int64_t offset = (first_gate + g) * tiles_.units + column;
-          for (int r = 0; r < a.rows; ++r) a.row[r] = weights_ + index[e + r] * kGates * tiles_.units + offset;
+          for (int r = 0; r < a.rows; ++r) a.row[r] = weights + index[e + r] * kGates * tiles_.units + offset;
+          a.scale = in_.recurrent_scale ? in_.recurrent_scale + offset : nullptr;
           a.output = to.output.base[g] + (b - b0) * to.output.stride[g];
           a.output_step = to.output_step[g];
           a.start = e > 0 ? a.output : to.start.base[g] + (b - b0) * to.start.stride[g];
           a.start_step = e > 0 ? to.output_step[g] : to.start_step[g];
-          kernels_.stream(a);
+          stream(a);
         }
       }
     }
   }
 
- private:
-  // The same from 8-bit weights, which are few enough bytes to stay near.
-  template <typename Rows>
-  void AddInt8(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, const Rows& rows) const {
-    int64_t begin[kMostInPlace];
-    for (int64_t b = b0; b < b1; ++b) begin[b - b0] = b * tiles_.units;
-    const Lists<T> lists = {index_.get(), value_.get(), count_.get() + b0, begin, 0};
-    for (int64_t tile = first; tile < last; ++tile) {
-      const ProductRows<T> to = rows(tile);
-      TileRows<const T> scale;
-      for (int g = 0; g < gates; ++g) scale.base[g] = int8_scale_ + ((first_gate + g) * tiles_.count + tile) * tiles_.width;
-      kernels_.accumulate_int8[gates - 1][tiles_.vectors(tile) - 1](
-          {b1 - b0, lists, to.start, to.output, int8_.Rows(tile, 0, first_gate, gates), scale});
-    }
-  }
-
   const Kernels<T>& kernels_;
   const Tiles<T>& tiles_;
-  const T* const weights_;  // [units, 3 units]
-  const TiledInt8<T>& int8_;
-  const T* int8_scale_;  // [3, tiles, width]
+  const EgruInputs<T>& in_;
   const int64_t batch_;
   const Buffer<int32_t> index_;  // the events of all tiles of a sample, [batch, units]
   const Buffer<T> value_;

@@ -67,30 +67,19 @@ struct AccumulateArguments {
 
 constexpr int kStreams = 8;  // rows that are read at once, as many as the processor fetches ahead without being told
 
-// output[j] = start[j] + sum over r < rows: factor[r] * row[r][j], for j < length: rows far from the cache, each read in order.
-// Output and start lie in pieces of `tile_units`, `*_step` apart.
-template <typename T>
+// output[j] = start[j] + scale[j] * sum over r < rows: factor[r] * row[r][j], for j < length: rows far from the cache, each
+// read in order. `Weight` is T, without a scale, or int8_t. Output and start lie in pieces of `tile_units`, `*_step` apart.
+template <typename T, typename Weight>
 struct StreamArguments {
   int rows;  // at most kStreams
-  const T* row[kStreams];
+  const Weight* row[kStreams];
   const T* factor;
   int64_t length;  // a multiple of `lanes`
+  const T* scale;  // [length], or null for numbers
   const T* start;
   int64_t start_step;
   T* output;
   int64_t output_step;
-};
-
-// As AccumulateArguments, from a source of 8-bit integers, each column with a scale of its own:
-// output[o] = start[o] + scale * sum over entries e of row o: value[e] * source[index[e]].
-template <typename T>
-struct AccumulateInt8Arguments {
-  int64_t outputs;
-  Lists<T> lists;
-  TileRows<const T> start;
-  TileRows<T> output;
-  TileRows<const int8_t> source;
-  TileRows<const T> scale;  // of stride 0
 };
 
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
@@ -198,8 +187,8 @@ struct Kernels {
   int lanes;       // numbers in a vector
   int tile_units;  // kMaxVectors * lanes
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
-  void (*stream)(const StreamArguments<T>&);
-  void (*accumulate_int8[kGates][kMaxVectors])(const AccumulateInt8Arguments<T>&);
+  void (*stream)(const StreamArguments<T, T>&);
+  void (*stream_int8)(const StreamArguments<T, int8_t>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
   // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`

@@ -72,42 +72,9 @@ void Accumulate(const AccumulateArguments<T>& a) {
   }
 }
 
-template <typename T, int rows>
-void StreamRows(const StreamArguments<T>& arguments) {
-  constexpr int lanes = Simd<T>::kLanes;
-  constexpr int64_t tile = lanes * kMaxVectors;
-  const StreamArguments<T> a = arguments;  // a copy that no store can change
-  const T *start = a.start, *row[rows + 1];
-  T* output = a.output;
-  Vec<T> factor[rows + 1];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-    row[r] = a.row[r];
-    factor[r] = Vec<T>{} + a.factor[r];
-  }
-  for (int64_t first = 0; first < a.length; first += tile, start += a.start_step, output += a.output_step) {
-    const int64_t size = a.length - first < tile ? a.length - first : tile;
-    for (int64_t i = 0; i < size; i += lanes) {
-      Vec<T> sum = Load(start + i);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) sum += factor[r] * Load(row[r] + first + i);
-      Store<T>(output + i, sum);
-    }
-  }
-}
-
-template <typename T>
-void Stream(const StreamArguments<T>& a) {
-  static_assert(kStreams == 8);
-  constexpr void (*kernels[kStreams + 1])(const StreamArguments<T>&) = {
-      StreamRows<T, 0>, StreamRows<T, 1>, StreamRows<T, 2>, StreamRows<T, 3>, StreamRows<T, 4>,
-      StreamRows<T, 5>, StreamRows<T, 6>, StreamRows<T, 7>, StreamRows<T, 8>};
-  kernels[a.rows](a);
-}
-
 // As many 8-bit integers as a vector has lanes.
 template <typename T>
-inline Vec<T> LoadInt8(const int8_t* from) {
+inline Vec<T> LoadWeights(const int8_t* from) {
 #ifdef KERAS_EGRU_COMPRESS
   if constexpr (sizeof(T) == 4) {
     return (Vec<T>)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
@@ -122,37 +89,41 @@ inline Vec<T> LoadInt8(const int8_t* from) {
 #endif
 }
 
-template <typename T, int gates, int vectors>
-void AccumulateInt8(const AccumulateInt8Arguments<T>& arguments) {
+template <typename T>
+inline Vec<T> LoadWeights(const T* from) {
+  return Load(from);
+}
+
+template <typename T, typename Weight, int rows>
+void StreamRows(const StreamArguments<T, Weight>& arguments) {
   constexpr int lanes = Simd<T>::kLanes;
-  constexpr int ahead = 8;                     // entries: their rows are fetched while earlier ones are added
-  const AccumulateInt8Arguments<T> a = arguments;  // a copy that no store can change
-  for (int64_t o = 0; o < a.outputs; ++o) {
-    const int64_t begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity, count = a.lists.count[o];
-    const int32_t* index = a.lists.index + begin;
-    const T* value = a.lists.value + begin;
-    Vec<T> sum[gates * vectors] = {};
-    for (int64_t e = 0; e < count; ++e) {
-      const T factor = value[e];
-      const int64_t next = index[e + ahead < count ? e + ahead : count - 1];
-#pragma GCC unroll 3
-      for (int g = 0; g < gates; ++g) {
-        __builtin_prefetch(a.source.base[g] + next * a.source.stride[g], 0, 3);
-        const int8_t* row = a.source.base[g] + index[e] * a.source.stride[g];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sum[g * vectors + v] += factor * LoadInt8<T>(row + v * lanes);
-      }
-    }
-#pragma GCC unroll 3
-    for (int g = 0; g < gates; ++g) {
-      const T* start = a.start.base[g] + o * a.start.stride[g];
-      T* output = a.output.base[g] + o * a.output.stride[g];
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        Store<T>(output + v * lanes, Load(start + v * lanes) + Load(a.scale.base[g] + v * lanes) * sum[g * vectors + v]);
-      }
+  constexpr int64_t tile = lanes * kMaxVectors;
+  const StreamArguments<T, Weight> a = arguments;  // a copy that no store can change
+  const T* start = a.start;
+  T* output = a.output;
+  Vec<T> factor[rows + 1];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) factor[r] = Vec<T>{} + a.factor[r];
+  for (int64_t first = 0; first < a.length; first += tile, start += a.start_step, output += a.output_step) {
+    const int64_t size = a.length - first < tile ? a.length - first : tile;
+    for (int64_t i = 0; i < size; i += lanes) {
+      Vec<T> sum = {};
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) sum += factor[r] * LoadWeights<T>(a.row[r] + first + i);
+      if constexpr (sizeof(Weight) < sizeof(T)) sum *= Load(a.scale + first + i);
+      Store<T>(output + i, Load(start + i) + sum);
     }
   }
+}
+
+template <typename T, typename Weight>
+void Stream(const StreamArguments<T, Weight>& a) {
+  static_assert(kStreams == 8);
+  constexpr void (*kernels[kStreams + 1])(const StreamArguments<T, Weight>&) = {
+      StreamRows<T, Weight, 0>, StreamRows<T, Weight, 1>, StreamRows<T, Weight, 2>,
+      StreamRows<T, Weight, 3>, StreamRows<T, Weight, 4>, StreamRows<T, Weight, 5>,
+      StreamRows<T, Weight, 6>, StreamRows<T, Weight, 7>, StreamRows<T, Weight, 8>};
+  kernels[a.rows](a);
 }
 
 // Sums of neighbours: the first half of the result comes from a, the second from b.
@@ -488,10 +459,8 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       {{Accumulate<T, 1, 1>, Accumulate<T, 1, 2>, Accumulate<T, 1, 3>, Accumulate<T, 1, 4>},
        {Accumulate<T, 2, 1>, Accumulate<T, 2, 2>, Accumulate<T, 2, 3>, Accumulate<T, 2, 4>},
        {Accumulate<T, 3, 1>, Accumulate<T, 3, 2>, Accumulate<T, 3, 3>, Accumulate<T, 3, 4>}},
-      Stream<T>,
-      {{AccumulateInt8<T, 1, 1>, AccumulateInt8<T, 1, 2>, AccumulateInt8<T, 1, 3>, AccumulateInt8<T, 1, 4>},
-       {AccumulateInt8<T, 2, 1>, AccumulateInt8<T, 2, 2>, AccumulateInt8<T, 2, 3>, AccumulateInt8<T, 2, 4>},
-       {AccumulateInt8<T, 3, 1>, AccumulateInt8<T, 3, 2>, AccumulateInt8<T, 3, 3>, AccumulateInt8<T, 3, 4>}},
+      Stream<T, T>,
+      Stream<T, int8_t>,
       {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
        {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
        {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -118,52 +117,6 @@ class TiledWeights {
   int64_t rows_;
   bool packed_;
   Buffer<T> storage_;
-};
-
-// 8-bit weights [rows, 3 units], cut into tiles in the same way or read in place.
-template <typename T>
-class TiledInt8 {
- public:
-  // `weights` may be null, for none.
-  TiledInt8(const Tiles<T>& tiles, const int8_t* weights, int64_t rows, bool pack)
-      : tiles_(tiles), weights_(weights), rows_(rows), packed_(weights && (pack || tiles.units % tiles.lanes != 0)) {
-    if (packed_) storage_.Resize(tiles.count * rows * kGates * tiles.width);
-  }
-
-  void Pack(int64_t tile) const {
-    if (!packed_) return;
-    const int64_t valid = tiles_.valid(tile);
-    int8_t* to = storage_.get() + tile * rows_ * kGates * tiles_.width;
-    for (int64_t row = 0; row < rows_ * kGates; ++row, to += tiles_.width) {
-      const int8_t* from = weights_ + row * tiles_.units + tiles_.first(tile);
-      if (valid < tiles_.width) {
-        std::copy_n(from, valid, to);
-        std::fill(to + valid, to + tiles_.width, int8_t{0});
-      } else {  // a whole number of words
-        for (int64_t i = 0; i < valid; i += 8) std::memcpy(to + i, from + i, 8);
-      }
-    }
-  }
-
-  TileRows<const int8_t> Rows(int64_t tile, int64_t first_row, int first_gate, int gates) const {
-    TileRows<const int8_t> result;
-    for (int g = 0; g < gates; ++g) {
-      const int64_t gate = first_gate + g;
-      result.base[g] = packed_ ? storage_.get() + ((tile * rows_ + first_row) * kGates + gate) * tiles_.width
-                               : weights_ + (first_row * kGates + gate) * tiles_.units + tiles_.first(tile);
-      result.stride[g] = kGates * (packed_ ? tiles_.width : tiles_.units);
-    }
-    return result;
-  }
-
-  bool empty() const { return weights_ == nullptr; }
-
- private:
-  const Tiles<T>& tiles_;
-  const int8_t* weights_;
-  int64_t rows_;
-  bool packed_;
-  Buffer<int8_t> storage_;
 };
 
 // Gates saved as [time, tiles, batch, 3, width] and the candidate as [time, tiles, batch, width].

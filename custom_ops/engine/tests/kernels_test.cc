@@ -122,6 +122,14 @@ TEST_CASE_TEMPLATE("stream equals the naive sum, of numbers and of 8-bit integer
   }
 }
 
+// The two ways to hold a matrix [rows, columns]: its rows as vectors, or its columns.
+template <typename T>
+std::vector<const T*> Vectors(const std::vector<T>& matrix, int64_t count, int64_t length, int64_t offset) {
+  std::vector<const T*> vectors(count);
+  for (int64_t i = 0; i < count; ++i) vectors[i] = matrix.data() + i * length - offset;
+  return vectors;
+}
+
 TEST_CASE_TEMPLATE("multiply equals the naive product as closely as the number type allows", T, float, double) {
   for (const Kernels<T>* kernels : AvailableKernels<T>()) {
     const DenseKernels<T>& dense = kernels->dense;

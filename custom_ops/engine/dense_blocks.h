@@ -80,8 +80,8 @@ struct BlockProduct {
 };
 
 template <typename T>
-void MultiplyBlocks(const Kernels<T>& kernels, const Tiles<T>& tiles, const BlockProduct<T>& p, const TileRows<const T>& start,
-                    const TileRows<T>& output) {
+void MultiplyBlocks(const Kernels<T>& kernels, const Tiles<T>& tiles, const BlockProduct<T>& p,
+                    const TileRows<const T>& start, const TileRows<T>& output) {
   for (int64_t k = 0; k < p.places.row_blocks; ++k) {
     const int64_t valid = std::min(tiles.width, p.depth - k * tiles.width);
     for (int g = 0; g < p.gates; ++g) {

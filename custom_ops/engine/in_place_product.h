@@ -29,7 +29,13 @@ class InPlaceProduct {
  public:
   // Reads the recurrent kernel of `in`, in floats or in 8 bits.
   InPlaceProduct(const Kernels<T>& kernels, const Tiles<T>& tiles, const EgruInputs<T>& in, int64_t batch)
-      : kernels_(kernels), tiles_(tiles), in_(in), batch_(batch), index_(batch * tiles.units), value_(batch * tiles.units), count_(batch) {}
+      : kernels_(kernels),
+        tiles_(tiles),
+        in_(in),
+        batch_(batch),
+        index_(batch * tiles.units),
+        value_(batch * tiles.units),
+        count_(batch) {}
 
   // Joins the lists of all tiles; `values` stands beside their indices.
   void Join(const SegmentedLists<T>& events, const T* values) const {

@@ -57,11 +57,12 @@ class InputProjection {
       weight_blocks_.Resize(places_.count(tiles_.count));
       feature_blocks_.Resize(CeilDivide(steps_at_once_ * shape_.batch, CallRows()) * places_.row_blocks * RowBlocks());
       team.Run(tiles_.count * places_.row_blocks, [&](int64_t task, int) {
-        PackWeightBlock(kernels_, tiles_, in_.kernel, shape_.features, task / places_.row_blocks, task % places_.row_blocks,
-                        places_, weight_blocks_, false);
+        PackWeightBlock(kernels_, tiles_, in_.kernel, shape_.features, task / places_.row_blocks,
+                        task % places_.row_blocks, places_, weight_blocks_, false);
       });
     }
-    team.Run(calls() * places_.row_blocks, [&](int64_t task, int) { PackFeatures(begin, task % calls(), task / calls()); });
+    team.Run(calls() * places_.row_blocks,
+             [&](int64_t task, int) { PackFeatures(begin, task % calls(), task / calls()); });
     return listed;
   }
 

@@ -132,8 +132,8 @@ inline V AddNeighbours(V a, V b, std::integer_sequence<int, even...>) {
   return __builtin_shufflevector(a, b, (2 * even)...) + __builtin_shufflevector(a, b, (2 * even + 1)...);
 }
 
-// The dot products of `left` with rows index[0], ..., of which `count` exist, in lanes 0 to group - 1 of the result; `group` is
-// `lanes` or half of that. Beyond the end the last row stands in; nobody reads those results.
+// The dot products of `left` with rows index[0], ..., of which `count` exist, in lanes 0 to group - 1 of the result;
+// `group` is `lanes` or half of that. Beyond the end the last row stands in; nobody reads those results.
 template <typename T, int gates, int vectors, int group>
 inline Vec<T> DotGroup(const DotsArguments<T>& a, const Vec<T>* left, const int32_t* index, int64_t count) {
   constexpr int lanes = Simd<T>::kLanes;

@@ -100,7 +100,9 @@ def test_half_precision_counts_beyond_its_own_range():
     assert float(EventRate(weight=1.0, target=0.0)(c, ops.full((1,), 0.5), SURROGATE, None)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("regularizer", [EventRate(0.3, 0.2), InternalState(0.3, 0.2), TargetRate(0.2, 0.3)], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "regularizer", [EventRate(0.3, 0.2), InternalState(0.3, 0.2), TargetRate(0.2, 0.3)], ids=lambda r: type(r).__name__
+)
 def test_configuration_makes_the_same_regularizer_again(regularizer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(regularizer))
     assert type(again) is type(regularizer)

@@ -30,7 +30,9 @@ class Forward {
         kernels_(SelectKernels<T>()),
         tiles_(kernels_, shape.units),
         given_int8_(in.recurrent_int8),
-        widened_(in.recurrent_int8 && (ShouldPack(shape.batch) || shape.units % tiles_.lanes) ? shape.units * kGates * shape.units : 0),
+        widened_(in.recurrent_int8 && (ShouldPack(shape.batch) || shape.units % tiles_.lanes != 0)
+                     ? shape.units * kGates * shape.units
+                     : 0),
         in_(WithFloats(in, widened_)),
         out_(out),
         blocks_(BatchBlocks(shape)),
@@ -170,7 +172,7 @@ class Forward {
     return {tiles_.count * group / groups_, tiles_.count * (group + 1) / groups_};
   }
 
-  // y_t of one tile, rows YStride(t) apart.
+  // y_t of one tile, rows YStride() apart.
   T* Y(int64_t t, int64_t tile, int64_t b) const {
     if (out_.all_y) return out_.y + Row(t, b) * shape_.units + tiles_.first(tile);
     return recent_y_.get() + ((t % 2 * tiles_.count + tile) * shape_.batch + b) * tiles_.width;
@@ -357,7 +359,7 @@ class Forward {
     const auto rows_of = [&](int64_t tile) {
       return ProductRowsOf(PlaceOf(t, slot, tile, b0, member), tile, first_gate, gates);
     };
-    if (in_place_) return in_place_product_.Add(first, last, b0, b1, first_gate, gates, rows_of);
+    if (in_place_) return in_place_product_.Add(first, last, b0, b1, first_gate, gates, rows_of(first));
     for (int64_t tile = first; tile < last; ++tile) {
       const ProductRows<T> rows = rows_of(tile);
       if (dense) {

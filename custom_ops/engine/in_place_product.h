@@ -53,14 +53,13 @@ class InPlaceProduct {
     }
   }
 
-  // rows(tile) += the rows of V that the joined events select, gates [first_gate, first_gate + gates), for tiles [first,
-  // last) and samples [b0, b1). rows(tile): ProductRows.
-  template <typename Rows>
-  void Add(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, const Rows& rows) const {
+  // Adds the rows of V that the joined events select, gates [first_gate, first_gate + gates), for tiles [first, last) and
+  // samples [b0, b1). `to`: the rows of tile `first` from sample b0 on.
+  void Add(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, const ProductRows<T>& to) const {
     if (in_.recurrent_kernel) {
-      Add(in_.recurrent_kernel, kernels_.stream, first, last, b0, b1, first_gate, gates, rows(first));
+      Add(in_.recurrent_kernel, kernels_.stream, first, last, b0, b1, first_gate, gates, to);
     } else {
-      Add(in_.recurrent_int8, kernels_.stream_int8, first, last, b0, b1, first_gate, gates, rows(first));
+      Add(in_.recurrent_int8, kernels_.stream_int8, first, last, b0, b1, first_gate, gates, to);
     }
   }
 

@@ -132,7 +132,7 @@ def _backward(segment, run_segment, inputs, starts, weights, grad_states, keep):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(given)
             *states, _ = run_segment(index, part, state, weights, training=True)
-        upstream = [_at_the_end(grad, tf.shape(part)[1]) for grad in grad_state]
+        upstream = [at_the_end(grad, tf.shape(part)[1]) for grad in grad_state]
         for i, name in enumerate(STATES):
             if name in keep:
                 upstream[i] += segment(index, grad_states[i])
@@ -166,7 +166,7 @@ def _array(segments, like, shape):
     return tf.TensorArray(like.dtype, segments, element_shape=shape, infer_shape=False)
 
 
-def _at_the_end(tensor, time):
+def at_the_end(tensor, time):
     """`[batch, time, units]`: `tensor` at the last step, zero before it."""
     import tensorflow as tf
 

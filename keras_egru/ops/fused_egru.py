@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_egru.ops import library
+from keras_egru.ops import checkpointed, library
 from keras_egru.surrogates import Triangular
 
 INPUTS = 9  # of the op: inputs, initial y and c, kernel, recurrent kernel, bias, threshold, mask, zoneout
@@ -23,7 +23,7 @@ def why_not(dtype="float32", surrogate=None, recurrent_dropout_mask=None) -> str
 
 def run(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, mask, zoneout, reset, reset_after, surrogate, training, keep=("y", "c"), products="auto",
+    *, mask, zoneout, reset, reset_after, surrogate, training, keep=checkpointed.STATES, products="auto",
 ):  # fmt: skip
     """`(y, c, counters)` of `egru_sequence`; with `training`, every step of `y` and `c`, whatever `keep` says.
 
@@ -45,7 +45,7 @@ def run(
 
 def run_int8(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, recurrent_scale, mask, zoneout, reset, reset_after, surrogate, keep=("y", "c"), products="auto",
+    *, recurrent_scale, mask, zoneout, reset, reset_after, surrogate, keep=checkpointed.STATES, products="auto",
 ):  # fmt: skip
     """`run` with an int8 `recurrent_kernel`, read as it is; an op without a gradient."""
     import tensorflow as tf
@@ -79,7 +79,6 @@ def _or_empty(mask, zoneout, dtype):
 
 def _gradient(op, grad_y, grad_c, *_):
     """Exact gradients: those of dense autodiff with the surrogate, from sparse products."""
-    import tensorflow as tf
 
     raw = library.load()
     options = {name: _attribute(op, name) for name in OPTIONS}
@@ -87,11 +86,8 @@ def _gradient(op, grad_y, grad_c, *_):
     y, c, gates, candidate = op.outputs[:4]
     if not op.get_attr("save_for_backward"):
         y, c, gates, candidate, _ = raw.keras_egru_egru_sequence(*inputs, **options, save_for_backward=True)
-    nothing, steps = tf.zeros([0, 0, 0], y.dtype), tf.shape(inputs[0])[1]
-    grad_y, grad_c = (
-        nothing if _is_filled_in(grad) else grad if op.get_attr(all_steps) else _at_the_end(grad, steps)
-        for grad, all_steps in ((grad_y, "all_y"), (grad_c, "all_c"))
-    )
+    grad_y = _of_all_steps(grad_y, op.get_attr("all_y"), inputs[0])
+    grad_c = _of_all_steps(grad_c, op.get_attr("all_c"), inputs[0])
     grads = raw.keras_egru_egru_sequence_grad(
         *inputs, y, c, gates, candidate, grad_y, grad_c, **options,
     )  # fmt: skip
@@ -105,11 +101,13 @@ def _gradient(op, grad_y, grad_c, *_):
     ]  # fmt: skip
 
 
-def _at_the_end(grad, steps):
-    """The gradient of a sequence of which the last step alone was returned."""
+def _of_all_steps(grad, all_steps, inputs):
+    """The gradient of a whole sequence, empty where nobody asked for it; without `all_steps` it is given for the last."""
     import tensorflow as tf
 
-    return tf.pad(grad, [[0, 0], [steps - 1, 0], [0, 0]])
+    if _is_filled_in(grad):
+        return tf.zeros([0, 0, 0], inputs.dtype)
+    return grad if all_steps else checkpointed.at_the_end(grad[:, 0], tf.shape(inputs)[1])
 
 
 def _attribute(op, name):

@@ -20,7 +20,8 @@ TEST_CASE("every task of every phase runs once, and phases do not overlap") {
       for (int phase = 0; phase < 500; ++phase) {
         const int tasks = phase % 100 + 1;
         current = phase;
-        team.Run(tasks, [&](int64_t task, int member) {
+        const Team::Order order = phase % 3 == 0 ? Team::Order::kBackwards : Team::Order::kForwards;
+        team.Run(tasks, order, [&](int64_t task, int member) {
           if (current != phase || member < 0 || member >= threads) ++wrong;
           ++runs[task];
         });
@@ -29,6 +30,13 @@ TEST_CASE("every task of every phase runs once, and phases do not overlap") {
     CHECK(wrong == 0);
     for (int task = 0; task < 100; ++task) CHECK(runs[task] == 5 * (100 - task));
   }
+}
+
+TEST_CASE("a team goes backwards where it is asked to") {
+  Team alone(nullptr, 1);
+  std::vector<int64_t> tasks;
+  alone.Run(3, Team::Order::kBackwards, [&](int64_t task, int) { tasks.push_back(task); });
+  CHECK(tasks == std::vector<int64_t>{2, 1, 0});
 }
 
 TEST_CASE("work is done when no helper ever comes") {

@@ -102,7 +102,7 @@ def _gradient(op, grad_y, grad_c, *_):
 
 
 def _of_all_steps(grad, all_steps, inputs):
-    """The gradient of a whole sequence, empty where nobody asked for it; without `all_steps` it is given for the last."""
+    """The gradient of a whole sequence, empty where nobody asked for it; `grad` may be of the last step alone."""
     import tensorflow as tf
 
     if _is_filled_in(grad):

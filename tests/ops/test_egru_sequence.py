@@ -165,6 +165,14 @@ def test_only_y_or_only_c_may_be_used():
     assert largest_error(alone, both["gradient of kernel"]) < 1e-10
 
 
+@pytest.mark.parametrize("keep", [("y", "c"), ("y",), ("c",), ()])
+def test_without_training_no_memory_is_taken_for_what_is_not_kept(keep):
+    given = arguments((2, 5, 3, 4))
+    graph = tf.function(lambda: egru_sequence(**given, keep=keep, implementation="fused")).get_concrete_function().graph
+    (node,) = (node for node in graph.get_operations() if node.type == "KerasEgru>EgruSequence")
+    assert [output.shape[1] for output in node.outputs[:2]] == [5 if name in keep else 1 for name in ("y", "c")]
+
+
 def test_gradient_without_training_is_the_same():
     shape = (3, 7, 2, 30)
     given, upstream = arguments(shape), weights_of_loss(shape)

@@ -1,0 +1,12 @@
+"""Pruning: masks that hold at every moment, and what makes them."""
+
+from keras_egru.pruning.masked import Masked, MaskedWeight, masked_layers
+from keras_egru.pruning.prunable import PrunableWeight, prunable_weights
+
+__all__ = [
+    "Masked",
+    "MaskedWeight",
+    "PrunableWeight",
+    "masked_layers",
+    "prunable_weights",
+]

@@ -100,13 +100,13 @@ void MultiplyBlocks(const Kernels<T>& kernels, const Tiles<T>& tiles, const Bloc
 // Whether the dense product of [rows, depth] with any right factor takes less time than the sparse one, whose left factor
 // has `entries` that count and costs `sparse_cost` for each.
 template <typename T>
-bool DenseIsFaster(const Kernels<T>& kernels, Products products, int64_t rows, int64_t depth, int64_t entries,
+bool DenseIsFaster(const Kernels<T>& kernels, Products products, int64_t rows, int64_t depth, double entries,
                    double sparse_cost) {
   if (products != Products::kAuto) return products == Products::kDense;
   const DenseKernels<T>& dense = kernels.dense;
   const double multiplied = static_cast<double>(CeilDivide(rows, dense.row_block) * dense.row_block) *
                             static_cast<double>(CeilDivide(depth, dense.depth_block) * dense.depth_block);
-  return multiplied * dense.cost < static_cast<double>(entries) * sparse_cost;
+  return multiplied * kernels.costs.dense < entries * sparse_cost;
 }
 
 }  // namespace keras_egru

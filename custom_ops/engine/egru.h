@@ -27,6 +27,9 @@ struct EgruOptions {
   Products products = Products::kAuto;
 };
 
+template <typename T>
+struct PrunedWeights;
+
 // What the sequence reads, forward and backward.
 template <typename T>
 struct EgruInputs {
@@ -43,6 +46,10 @@ struct EgruInputs {
   // Forward only, in the place of `recurrent_kernel` where that is null: 8-bit integers, and what a column's are worth.
   const int8_t* recurrent_int8 = nullptr;  // [units, 3 units]
   const T* recurrent_scale = nullptr;      // [3 units]
+  // Forward only: what FindPruned (pruned_weights.h) found in `recurrent_kernel`, or null.
+  const PrunedWeights<T>* pruned = nullptr;
+  // Backward only, as `kernel` and `recurrent_kernel`: zero where a weight is pruned, is zero and gets no gradient; or null.
+  const T *kernel_mask = nullptr, *recurrent_mask = nullptr;
 };
 
 // Counts over valid steps, in the order of keras_egru.ops.Counters.

@@ -3,8 +3,8 @@
 //   dL/dy_t of the tile = upstream + rows of V times dA_{t+1}, only where e_t = dy_t/dc_t != 0      (Kernels::dots)
 //   gradients of the pre-activations, of thresholds and biases, and what step t-1 inherits (Kernels::state_backward)
 // dL/dy enters dL/dc times e, so leaving out entries with e = 0 changes nothing, and neither does computing them: where so
-// many are needed that a dense product is faster, dA_{t+1} is packed and multiplied whole (Kernels::dense). That is decided
-// anew for every step. The weight gradients follow, over all steps at once (weight_gradient.h).
+// many are needed that a dense product is faster, dA_{t+1} is packed and multiplied whole (Kernels::dense), and pruned weights
+// are multiplied one by one with all samples where few are live (live_lists.h). That is decided anew for every step. The weight gradients follow, over all steps at once (weight_gradient.h).
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -12,6 +12,8 @@
 
 #include "dense_blocks.h"
 #include "egru.h"
+#include "live_lists.h"
+#include "pruned_weights.h"
 #include "tiles.h"
 #include "weight_gradient.h"
 #include "work.h"
@@ -40,6 +42,9 @@ class Backward {
         places_{tiles_.count},
         recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         list_all_(!recurrent_.packed() && options.products == Products::kDense),
+        density_(recurrent_.packed() && options.products != Products::kDense
+                     ? SampledDensity(in.recurrent_kernel, shape.units, kGates * shape.units)
+                     : 1),
         recurrent_blocks_(kernels_),
         gradient_blocks_(kernels_),
         threshold_(tiles_.count * tiles_.width),
@@ -49,9 +54,10 @@ class Backward {
         partial_(tiles_.count * blocks_ * kPartials * tiles_.width),
         needed_index_(tiles_.count * shape.batch * tiles_.width),
         needed_count_(tiles_.count * shape.batch),
-        recurrent_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.units, out.gates, nullptr),
+        recurrent_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.units, out.gates, nullptr,
+                            in.recurrent_mask),
         input_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.features, out.gates,
-                        options.reset_after ? out.candidate : nullptr),
+                        options.reset_after ? out.candidate : nullptr, in.kernel_mask),
         team_(scheduler, TeamSize(scheduler, shape)) {
     std::fill(threshold_.get(), threshold_.get() + threshold_.size(), T(1));
     std::copy(in.threshold, in.threshold + shape.units, threshold_.get());
@@ -89,11 +95,18 @@ class Backward {
  private:
   static constexpr int kPartials = 5;  // sums of a task over its samples: threshold; bias u, r, z; recurrent bias z
 
+  // How a step multiplies: needed entries, whole matrices, or the live weights of all rows.
+  enum class Way { kSparse, kDense, kLive };
+
   // What one member of the team needs for itself.
   struct Scratch {
-    explicit Scratch(const Tiles<T>& tiles) : result(kBatchBlock * tiles.width), reset_gate(kBatchBlock * tiles.width) {}
+    explicit Scratch(const Tiles<T>& tiles)
+        : result(kBatchBlock * tiles.width), reset_gate(kBatchBlock * tiles.width), sums((tiles.width + 1) * tiles.width) {
+      sums.Zero();
+    }
     Buffer<T> result;      // dot products of the needed entries, or of all
     Buffer<T> reset_gate;  // r of the samples
+    Buffer<T> sums;        // of live weights times samples, [width, width]; a row of zeros
   };
 
   int64_t Row(int64_t t, int64_t b) const { return b * shape_.time + t; }
@@ -160,12 +173,57 @@ class Backward {
   // Decides how step t multiplies, and packs for it.
   void Prepare(int64_t t) {
     if (t + 1 >= shape_.time) return;
-    dense_ = recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, needed_,
-                                                  kernels_.dense.dots_cost);
+    way_ = Choose();
     backward_entries_ += needed_;
-    if (!dense_) return recurrent_.Pack(team_);
-    PackDense();
-    PackGradients(t + 1, 0, options_.reset_after ? kGates : kGates - 1);
+    Pack(way_, t + 1, 0, options_.reset_after ? kGates : kGates - 1);
+  }
+
+  Way Choose() const {
+    if (!recurrent_.packed()) return Way::kSparse;
+    double entries = static_cast<double>(needed_);
+    Way way = Way::kSparse;
+    // The live weights as entries of the same cost. With few units and steps it does not pay to list them.
+    const double live = density_ * static_cast<double>(shape_.units * CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) *
+                        kernels_.costs.live / kernels_.costs.dots;
+    if (density_ < kMostLive && (options_.products == Products::kSparse || live < entries)) {
+      entries = live;
+      way = Way::kLive;
+    }
+    return DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries, kernels_.costs.dots) ? Way::kDense
+                                                                                                                : way;
+  }
+
+  // Makes ready for products of V with the gradients of step t, gates [first_gate, first_gate + gates).
+  void Pack(Way way, int64_t t, int first_gate, int gates) {
+    switch (way) {
+      case Way::kSparse:
+        return recurrent_.Pack(team_);
+      case Way::kDense:
+        PackDense();
+        return PackGradients(t, first_gate, gates);
+      case Way::kLive:
+        if (!live_) {
+          live_ = std::make_unique<LiveRows<T>>(kernels_, tiles_, team_, in_.recurrent_kernel);
+          samples_.Resize(row_blocks_ * tiles_.count * kGates * tiles_.width * tiles_.width);
+        }
+        return SpreadGradients(t, first_gate, gates);
+    }
+  }
+
+  // The gradients of the pre-activations of a block of samples, [3, width, samples] for every tile.
+  T* Samples(int64_t block, int64_t tile, int64_t gate) const {
+    return samples_.get() + ((block * tiles_.count + tile) * kGates + gate) * tiles_.width * tiles_.width;
+  }
+
+  void SpreadGradients(int64_t t, int first_gate, int gates) {
+    team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
+      const int64_t tile = task / row_blocks_, block = task % row_blocks_, b0 = block * tiles_.width;
+      for (int gate = first_gate; gate < first_gate + gates; ++gate) {
+        kernels_.transpose({std::min(tiles_.width, shape_.batch - b0), tiles_.valid(tile),
+                            Gates(t, tile, b0) + gate * tiles_.width, kGates * tiles_.width, nullptr, 0,
+                            Samples(block, tile, gate), tiles_.width});
+      }
+    });
   }
 
   void PackDense() {
@@ -204,16 +262,10 @@ class Backward {
       ListNeeded(t - 1, tile, task % blocks_);
     });
     if (!options_.reset_after) {
-      const bool dense = recurrent_.packed() && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units,
-                                                              needed_, kernels_.dense.dots_cost);
-      if (dense) {
-        PackDense();
-        PackGradients(t, kGates - 1, 1);
-      } else {
-        recurrent_.Pack(team_);
-      }
+      const Way way = Choose();
+      Pack(way, t, kGates - 1, 1);
       team_.Run(tiles_.count * blocks_, [&](int64_t task, int member) {
-        ResetGateGradient(dense, t, task / blocks_, task % blocks_, *scratch_[member]);
+        ResetGateGradient(way, t, task / blocks_, task % blocks_, *scratch_[member]);
       });
     }
   }
@@ -231,6 +283,25 @@ class Backward {
                                    recurrent_blocks_[weights], result + (b - b0) * tiles_.width, tiles_.width, ahead});
         }
       }
+    }
+  }
+
+  // The same from live weights.
+  void LiveProducts(int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result, const Scratch& scratch) const {
+    const int64_t width = tiles_.width, rows = tiles_.valid(tile);
+    const TileRows<T> sums = {{scratch.sums.get()}, {width}};
+    const TileRows<const T> zeros = {{scratch.sums.get() + width * width}, {0}};
+    for (int64_t b = b0; b < b1; b += width, result += width * width) {
+      const int64_t count = std::min(width, b1 - b);
+      const TileRows<const T> source = {{Samples(b / width, 0, 0)}, {width}};
+      const auto accumulate = kernels_.accumulate[0][CeilDivide(count, tiles_.lanes) - 1];
+      for (int64_t k = 0; k < tiles_.count; ++k) {
+        for (int gate = first_gate; gate < first_gate + gates; ++gate) {
+          const bool begins = k == 0 && gate == first_gate;
+          accumulate({rows, live_->From(k, gate, tiles_.first(tile)), begins ? zeros : TileRows<const T>(sums), sums, source});
+        }
+      }
+      kernels_.transpose({rows, count, sums.base[0], width, result, width, result, width});
     }
   }
 
@@ -260,19 +331,22 @@ class Backward {
   // dL/dy_t += V dA_{t+1}, where it is needed.
   void AddRecurrentGradient(int64_t t, int64_t tile, int64_t b0, int64_t b1, Scratch& scratch) const {
     const int gates = options_.reset_after ? kGates : kGates - 1;
-    if (dense_) return DenseProducts(tile, b0, b1, 0, gates, CarryY(tile, b0));
+    if (way_ == Way::kDense) return DenseProducts(tile, b0, b1, 0, gates, CarryY(tile, b0));
+    if (way_ == Way::kLive) return LiveProducts(tile, b0, b1, 0, gates, CarryY(tile, b0), scratch);
     SparseProducts(t, tile, b0, b1, 0, gates, scratch.result.get());
     ForResults(tile, b0, b1, scratch.result.get(), [&](int64_t b, int64_t unit, T dot) { CarryY(tile, b)[unit] += dot; });
   }
 
   // reset_after=false: with s = V_z dA_z = dL/d(r y), the gate r gets s y r (1 - r) and y_{t-1} gets s r.
-  void ResetGateGradient(bool dense, int64_t t, int64_t tile, int64_t block, Scratch& scratch) const {
+  void ResetGateGradient(Way way, int64_t t, int64_t tile, int64_t block, Scratch& scratch) const {
     const auto [b0, b1] = BlockRange(block, shape_);
     const int64_t first_row = b0, rows = b1 - b0, width = tiles_.width;
     T* result = scratch.result.get();
-    if (dense) {
-      std::fill_n(result, rows * width, T{});
+    if (way != Way::kSparse) std::fill_n(result, rows * width, T{});
+    if (way == Way::kDense) {
       DenseProducts(tile, b0, b1, kGates - 1, 1, result);
+    } else if (way == Way::kLive) {
+      LiveProducts(tile, b0, b1, kGates - 1, 1, result, scratch);
     } else {
       SparseProducts(t - 1, tile, b0, b1, kGates - 1, 1, result);
     }
@@ -290,7 +364,7 @@ class Backward {
       gate[(b - first_row) * kGates * width + unit] = grad_a_r;
       grad_bias[unit] += grad_a_r;
     };
-    if (!dense) return ForResults(tile, b0, b1, result, visit);
+    if (way == Way::kSparse) return ForResults(tile, b0, b1, result, visit);
     for (int64_t b = b0; b < b1; ++b) {
       if (!Valid(t, b)) continue;
       for (int64_t unit = 0; unit < tiles_.valid(tile); ++unit) visit(b, unit, result[(b - first_row) * width + unit]);
@@ -368,6 +442,7 @@ class Backward {
   const WeightBlocks places_;  // of a tile's weights, or (tile 0) of the gradients of all tiles
   TiledWeights<T> recurrent_;          // packed for sparse products
   const bool list_all_;                // a dense product from weights in place
+  const double density_;               // of V, roughly
   DenseBlocks<T> recurrent_blocks_;    // V transposed
   DenseBlocks<T> gradient_blocks_;     // dA of one step
   const Buffer<T> threshold_;
@@ -376,7 +451,9 @@ class Backward {
   Buffer<T> partial_;                  // [tiles, batch blocks, kPartials, width]
   Buffer<int32_t> needed_index_;  // the entries whose dL/dy is needed next, [tile, batch, entry]
   Buffer<int32_t> needed_count_;  // [tile, batch]
-  bool dense_ = false;            // the product of the running step
+  Way way_ = Way::kSparse;        // of the running step's product
+  std::unique_ptr<const LiveRows<T>> live_;  // of pruned weights, once they are needed
+  Buffer<T> samples_;                        // dA of one step, for live weights
   WeightGradient<T> recurrent_gradient_, input_gradient_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // one a member of the team
   std::atomic<int64_t> needed_{0};

@@ -4,7 +4,8 @@
 //   pre-activations += events of y_{t-1} times the rows of V that they select              (Kernels::accumulate)
 //   gates, c_t, y_t, and the tile's own events of y_t, listed for the next step            (Kernels::state_forward)
 // Where so little is silent that a dense product is faster, y_{t-1} is packed and multiplied whole (Kernels::dense); that
-// is decided anew for every step, from the number of events. A few samples read weights in place (in_place_product.h).
+// is decided anew for every step, from the number of events. A few samples read weights in place (in_place_product.h). Pruned
+// weights are a third way: each live one is multiplied with all samples (live_lists.h).
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "event_list.h"
 #include "in_place_product.h"
 #include "input_projection.h"
+#include "pruned_weights.h"
 #include "tiles.h"
 #include "work.h"
 
@@ -34,12 +36,16 @@ class Forward {
                      ? shape.units * kGates * shape.units
                      : 0),
         in_(WithFloats(in, widened_)),
+        pieces_(in.pruned ? in.pruned->pieces.get() : nullptr),
+        columns_(in.pruned ? in.pruned->columns.get() : nullptr),
         out_(out),
         blocks_(BatchBlocks(shape)),
         recurrent_(tiles_, in_.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
-        in_place_(!recurrent_.packed()),
+        in_place_(pieces_ || !recurrent_.packed()),
         // Weights in place are read best in long pieces of a row: one for each thread.
-        groups_(in_place_ ? std::min<int64_t>(tiles_.count, TeamSize(scheduler, shape)) : tiles_.count),
+        groups_(pieces_     ? pieces_->groups()
+                : in_place_ ? std::min<int64_t>(tiles_.count, TeamSize(scheduler, shape))
+                            : tiles_.count),
         list_all_(in_place_ && options.products == Products::kDense),
         row_blocks_(CeilDivide(shape.batch, tiles_.width)),
         places_{tiles_.count},
@@ -50,8 +56,10 @@ class Forward {
         input_(kernels_, tiles_, shape, options.products, in_),
         events_{SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width),
                 SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width)},
-        in_place_product_(kernels_, tiles_, in_, in_place_ ? shape.batch : 0),
+        in_place_product_(kernels_, tiles_, in_, pieces_, in_place_ ? shape.batch : 0),
         gated_(options.reset_after ? 0 : events_[0].value.size()),
+        samples_(columns_ ? SampleNumbers() : 0),
+        gated_samples_(columns_ && !options.reset_after ? SampleNumbers() : 0),
         threshold_(Padded()),
         bias_((kGates + 1) * Padded()),
         state_(RowsPerStep() * tiles_.width),
@@ -60,8 +68,10 @@ class Forward {
         local_(!out.gates && !input_.ahead() && options.reset_after),
         scratch_gates_(out.gates ? 0 : ScratchRows() * kGates * tiles_.width),
         scratch_candidate_(out.candidate || !options.reset_after ? 0 : ScratchRows() * tiles_.width),
+        sums_(columns_ ? (members_ * tiles_.width + 1) * tiles_.width : 0),
         counts_(members_),
         team_(scheduler, members_) {
+    if (columns_) std::fill_n(ZeroRow(), tiles_.width, T{});
     FillPadded(in.threshold, 1, T(1), threshold_.get());
     FillBias();
   }
@@ -90,6 +100,9 @@ class Forward {
   }
 
  private:
+  // How a step multiplies: the rows that events select, whole matrices, or the live weights of all rows.
+  enum class Way { kSparse, kDense, kLive };
+
   // What one member of the team has found; a cache line, so that members do not wait for each other.
   struct alignas(64) Counts {
     int64_t listed = 0;  // events that the next product will read
@@ -249,9 +262,22 @@ class Forward {
   }
 
   // Weights read in place come with few samples, for which nothing is worth packing.
-  bool UseDense(int64_t entries) const {
-    return !in_place_ && DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries,
-                                       kernels_.dense.accumulate_cost);
+  Way Choose(int64_t events) const {
+    if (in_place_) return Way::kSparse;
+    double entries = static_cast<double>(events);
+    Way way = Way::kSparse;
+    if (columns_) {  // the live weights as entries of the same cost
+      const double live = static_cast<double>(columns_->live()) / static_cast<double>(kGates * shape_.units) *
+                          static_cast<double>(CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) * kernels_.costs.live /
+                          kernels_.costs.accumulate;
+      if (options_.products == Products::kSparse || live < entries) {
+        entries = live;
+        way = Way::kLive;
+      }
+    }
+    return DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries, kernels_.costs.accumulate)
+               ? Way::kDense
+               : way;
   }
 
   void PackDense(int64_t t) {
@@ -280,18 +306,22 @@ class Forward {
     const SegmentedLists<T>& events = events_[t % 2];
     int64_t listed = 0;
     for (Counts& counts : counts_) listed += std::exchange(counts.listed, 0);
-    const bool dense = UseDense(listed);
+    const Way way = Choose(listed);
     // What the last step left in the cache is read first.
     const Team::Order order = t % 2 == 0 ? Team::Order::kForwards : Team::Order::kBackwards;
-    if (dense) {
+    if (way == Way::kDense) {
       PackDense(t);
-    } else {
+    } else if (way == Way::kLive) {
+      team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
+        SpreadEvents(events, events.value.get(), task / row_blocks_, task % row_blocks_ * tiles_.width, samples_);
+      });
+    } else if (!in_place_) {
       recurrent_.Pack(team_);
     }
     if (!options_.reset_after) {
       if (in_place_) in_place_product_.Join(events, events.value.get());
       team_.Run(groups_ * blocks_, order, [&](int64_t task, int member) {
-        ResetGate(dense, t, slot, task / blocks_, task % blocks_, member);
+        ResetGate(way, t, slot, task / blocks_, task % blocks_, member);
       });
     }
     const T* values = options_.reset_after ? events.value.get() : gated_.get();
@@ -301,9 +331,9 @@ class Forward {
       const auto [b0, b1] = BlockRange(task % blocks_, shape_);
       if (options_.reset_after) {
         ProjectHere(t, slot, first, last, b0, b1, member);
-        AddProduct(dense, events, values, t, slot, first, last, b0, b1, 0, kGates, member);
+        AddProduct(way, events, values, t, slot, first, last, b0, b1, 0, kGates, member);
       } else {
-        AddProduct(dense, events, values, t, slot, first, last, b0, b1, 2, 1, member);
+        AddProduct(way, events, values, t, slot, first, last, b0, b1, 2, 1, member);
       }
       for (int64_t tile = first; tile < last; ++tile) {
         UpdateState(t, tile, b0, b1, PlaceOf(t, slot, tile, b0, member), counts_[member]);
@@ -317,24 +347,28 @@ class Forward {
   }
 
   // reset_after=false: u and r of a group of tiles, and the events of those tiles scaled by r.
-  void ResetGate(bool dense, int64_t t, int64_t slot, int64_t group, int64_t block, int member) const {
+  void ResetGate(Way way, int64_t t, int64_t slot, int64_t group, int64_t block, int member) const {
     const SegmentedLists<T>& events = events_[t % 2];
     const auto [first, last] = TileRange(group);
     const auto [b0, b1] = BlockRange(block, shape_);
     ProjectHere(t, slot, first, last, b0, b1, member);
-    AddProduct(dense, events, events.value.get(), t, slot, first, last, b0, b1, 0, 2, member);
+    AddProduct(way, events, events.value.get(), t, slot, first, last, b0, b1, 0, 2, member);
     for (int64_t tile = first; tile < last; ++tile) {
       T* gate = PlaceOf(t, slot, tile, b0, member).gates + tiles_.width;
       for (int64_t b = b0; b < b1; ++b) {
         T* r = gate + (b - b0) * kGates * tiles_.width;
         kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
         const int64_t row = events.slot(tile, b), entry = row * tiles_.width;
-        for (int64_t e = entry; !dense && e < entry + events.count[row]; ++e) {
+        for (int64_t e = entry; way != Way::kDense && e < entry + events.count[row]; ++e) {
           gated_[e] = r[events.index[e]] * events.value[e];
         }
       }
-      for (int64_t b = b0; dense && b < b1; b += tiles_.width) {
-        PackGated(t, tile, b, std::min(b1, b + tiles_.width), gate + (b - b0) * kGates * tiles_.width);
+      for (int64_t b = b0; b < b1; b += tiles_.width) {
+        if (way == Way::kDense) {
+          PackGated(t, tile, b, std::min(b1, b + tiles_.width), gate + (b - b0) * kGates * tiles_.width);
+        } else if (way == Way::kLive) {
+          SpreadEvents(events, gated_.get(), tile, b, gated_samples_);
+        }
       }
     }
   }
@@ -353,8 +387,46 @@ class Forward {
                               gated_blocks_[tile * row_blocks_ + b0 / tiles_.width]});
   }
 
+  // The layout of what live weights are multiplied with: [blocks of samples, units, samples].
+  int64_t SampleNumbers() const { return row_blocks_ * shape_.units * tiles_.width; }
+  T* Samples(const Buffer<T>& samples, int64_t unit, int64_t b) const {
+    return samples.get() + (b / tiles_.width * shape_.units + unit) * tiles_.width;
+  }
+  T* ZeroRow() const { return sums_.get() + members_ * tiles_.width * tiles_.width; }
+
+  // The events of one tile and a block of samples from `b0` on, with `values` beside their indices, as rows of samples.
+  void SpreadEvents(const SegmentedLists<T>& events, const T* values, int64_t tile, int64_t b0, const Buffer<T>& to) const {
+    T* rows = Samples(to, tiles_.first(tile), b0);
+    std::fill_n(rows, tiles_.valid(tile) * tiles_.width, T{});
+    for (int64_t b = b0; b < std::min(shape_.batch, b0 + tiles_.width); ++b) {
+      const int64_t slot = events.slot(tile, b), entry = slot * tiles_.width;
+      for (int64_t e = entry; e < entry + events.count[slot]; ++e) rows[events.index[e] * tiles_.width + b - b0] = values[e];
+    }
+  }
+
+  // The live weights of one tile times all samples [b0, b1).
+  void AddLive(const Buffer<T>& samples, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates,
+               const ProductRows<T>& to, int member) const {
+    const int64_t width = tiles_.width, columns = tiles_.valid(tile);
+    const TileRows<T> sums = {{sums_.get() + member * width * width}, {width}};
+    const TileRows<const T> zeros = {{ZeroRow()}, {0}};
+    for (int64_t b = b0; b < b1; b += width) {
+      const int64_t count = std::min(width, b1 - b);
+      const TileRows<const T> source = {{Samples(samples, 0, b)}, {width}};
+      const auto accumulate = kernels_.accumulate[0][CeilDivide(count, tiles_.lanes) - 1];
+      for (int g = 0; g < gates; ++g) {
+        const int64_t first = (first_gate + g) * shape_.units + tiles_.first(tile);
+        for (int64_t chunk = 0; chunk < columns_->chunks(); ++chunk) {
+          accumulate({columns, columns_->From(chunk, first), chunk == 0 ? zeros : TileRows<const T>(sums), sums, source});
+        }
+        kernels_.transpose({columns, count, sums.base[0], width, to.start.base[g] + (b - b0) * to.start.stride[g],
+                            to.start.stride[g], to.output.base[g] + (b - b0) * to.output.stride[g], to.output.stride[g]});
+      }
+    }
+  }
+
   // Adds the rows of V that the events select, for tiles [first, last) and samples [b0, b1).
-  void AddProduct(bool dense, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first,
+  void AddProduct(Way way, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first,
                   int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, int member) const {
     const auto rows_of = [&](int64_t tile) {
       return ProductRowsOf(PlaceOf(t, slot, tile, b0, member), tile, first_gate, gates);
@@ -362,7 +434,11 @@ class Forward {
     if (in_place_) return in_place_product_.Add(first, last, b0, b1, first_gate, gates, rows_of(first));
     for (int64_t tile = first; tile < last; ++tile) {
       const ProductRows<T> rows = rows_of(tile);
-      if (dense) {
+      if (way == Way::kLive) {
+        AddLive(values == gated_.get() ? gated_samples_ : samples_, tile, b0, b1, first_gate, gates, rows, member);
+        continue;
+      }
+      if (way == Way::kDense) {
         const DenseBlocks<T>& left = gates == 1 ? gated_blocks_ : event_blocks_;
         MultiplyBlocks(kernels_, tiles_,
                        BlockProduct<T>{left, 0, row_blocks_, shape_.units, recurrent_blocks_, places_, tile, first_gate, gates,
@@ -435,6 +511,8 @@ class Forward {
   const int8_t* const given_int8_;
   const Buffer<T> widened_;  // 8-bit weights as numbers, where they are not read in place
   const EgruInputs<T> in_;
+  const LivePieces<T>* const pieces_;    // of pruned weights, or null
+  const LiveColumns<T>* const columns_;
   const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   TiledWeights<T> recurrent_;  // packed for sparse products
@@ -450,12 +528,14 @@ class Forward {
   const SegmentedLists<T> events_[2];  // of y_{t-1} and y_t, in turn
   const InPlaceProduct<T> in_place_product_;
   const Buffer<T> gated_;            // r * y, beside the values of the events
+  const Buffer<T> samples_, gated_samples_;  // y_{t-1}, and r y_{t-1} without reset_after, for live weights
   const Buffer<T> threshold_, bias_;
   const Buffer<T> state_;            // c of the last step, [tiles, batch, width]
   const Buffer<T> recent_y_;         // [2, tiles, batch, width], where y_t is not an output
   const int members_;
   const bool local_;                 // each member keeps the gates of the tile at hand, and nobody keeps others
   const Buffer<T> scratch_gates_, scratch_candidate_;
+  const Buffer<T> sums_;             // of live weights times samples, [width, width] for each member; a row of zeros
   std::vector<Counts> counts_;       // one a member
   Team team_;  // last: it closes before anything that a helper might read goes away
 };

@@ -62,7 +62,7 @@ void EgruInputGradient(const EgruShape& shape, const EgruOptions& options, const
   TiledWeights<T> weights(tiles, kernel, shape.features, ShouldPack(shape.batch * shape.time));
   Team team(scheduler, TeamSize(scheduler, shape));
   if (weights.packed() && DenseIsFaster(kernels, options.products, shape.batch, shape.features,
-                                        shape.batch * shape.features, kernels.dense.dots_cost)) {
+                                        shape.batch * shape.features, kernels.costs.dots)) {
     return DenseInputGradient(shape, kernels, tiles, layout, kernel, gates, options.reset_after ? candidate : nullptr,
                               grad_inputs, team);
   }

@@ -1,4 +1,5 @@
-// The recurrent product of a few samples, from weights that are read where they are, without packing.
+// The recurrent product of a few samples: from weights that are read where they are, without packing, or from the live pieces
+// of pruned ones.
 //
 // Weights in place come from far memory, once a step. There one list of all events of a sample is better than one for each
 // tile, whose rows of weights would stay in the cache; and rows are read best in long pieces, a few at once.
@@ -10,6 +11,7 @@
 
 #include "egru.h"
 #include "event_list.h"
+#include "live_pieces.h"
 #include "tiles.h"
 #include "work.h"
 
@@ -27,11 +29,14 @@ struct ProductRows {
 template <typename T>
 class InPlaceProduct {
  public:
-  // Reads the recurrent kernel of `in`, in floats or in 8 bits.
-  InPlaceProduct(const Kernels<T>& kernels, const Tiles<T>& tiles, const EgruInputs<T>& in, int64_t batch)
+  // Reads the recurrent kernel of `in`, in floats or in 8 bits, or `pieces` of it where they are not null.
+  InPlaceProduct(const Kernels<T>& kernels, const Tiles<T>& tiles, const EgruInputs<T>& in, const LivePieces<T>* pieces,
+                 int64_t batch)
       : kernels_(kernels),
         tiles_(tiles),
         in_(in),
+        pieces_(pieces),
+        sums_(pieces ? pieces->groups() * tiles.count * tiles.width : 0),
         batch_(batch),
         index_(batch * tiles.units),
         value_(batch * tiles.units),
@@ -56,7 +61,9 @@ class InPlaceProduct {
   // Adds the rows of V that the joined events select, gates [first_gate, first_gate + gates), for tiles [first, last) and
   // samples [b0, b1). `to`: the rows of tile `first` from sample b0 on.
   void Add(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, const ProductRows<T>& to) const {
-    if (in_.recurrent_kernel) {
+    if (pieces_) {
+      AddPieces(first, last, b0, b1, first_gate, gates, to);
+    } else if (in_.recurrent_kernel) {
       Add(in_.recurrent_kernel, kernels_.stream, first, last, b0, b1, first_gate, gates, to);
     } else {
       Add(in_.recurrent_int8, kernels_.stream_int8, first, last, b0, b1, first_gate, gates, to);
@@ -64,6 +71,24 @@ class InPlaceProduct {
   }
 
  private:
+  // Sums lie in one piece while they grow: a place there is a column.
+  void AddPieces(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates,
+                 const ProductRows<T>& to) const {
+    const int64_t group = pieces_->GroupAt(first), width = tiles_.width;
+    T* sums = sums_.get() + group * tiles_.count * width;
+    for (int64_t b = b0; b < b1; ++b) {
+      for (int g = 0; g < gates; ++g) {
+        std::fill_n(sums, (last - first) * width, T{});
+        pieces_->Add(group, first_gate + g, count_[b], index_.get() + b * tiles_.units, value_.get() + b * tiles_.units, sums);
+        for (int64_t tile = 0; tile < last - first; ++tile) {
+          const T* start = to.start.base[g] + (b - b0) * to.start.stride[g] + tile * to.start_step[g];
+          T* output = to.output.base[g] + (b - b0) * to.output.stride[g] + tile * to.output_step[g];
+          for (int64_t i = 0; i < width; ++i) output[i] = start[i] + sums[tile * width + i];
+        }
+      }
+    }
+  }
+
   template <typename Weight>
   void Add(const Weight* weights, void (*stream)(const StreamArguments<T, Weight>&), int64_t first, int64_t last, int64_t b0,
            int64_t b1, int first_gate, int gates, const ProductRows<T>& to) const {
@@ -93,6 +118,8 @@ class InPlaceProduct {
   const Kernels<T>& kernels_;
   const Tiles<T>& tiles_;
   const EgruInputs<T>& in_;
+  const LivePieces<T>* const pieces_;
+  const Buffer<T> sums_;  // of one gate of a group's tiles, for every group
   const int64_t batch_;
   const Buffer<int32_t> index_;  // the events of all tiles of a sample, [batch, units]
   const Buffer<T> value_;

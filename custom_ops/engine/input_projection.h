@@ -48,7 +48,7 @@ class InputProjection {
     steps_ = steps;
     const int64_t rows = steps * shape_.batch;
     dense_ = weights_.packed() && shape_.features > 0 &&
-             DenseIsFaster(kernels_, products_, rows, shape_.features, listed, kernels_.dense.accumulate_cost);
+             DenseIsFaster(kernels_, products_, rows, shape_.features, listed, kernels_.costs.accumulate);
     if (!dense_) {
       weights_.Pack(team);
       return listed;

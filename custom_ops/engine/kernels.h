@@ -82,6 +82,46 @@ struct StreamArguments {
   int64_t output_step;
 };
 
+// output[place[p] + j] += factor[e] * value[p][j] over `events` rows e and the pieces p of row index[e]: numbers, or vectors.
+// Cost a piece: a load of its place, a load and a store of the output, an FMA with a load.
+template <typename T>
+struct PiecesArguments {
+  int64_t events;
+  const int32_t* index;
+  const T* factor;
+  const int64_t* begin;  // the pieces of every row
+  const int32_t* count;
+  const int32_t* place;
+  const T* value;
+  T* output;
+};
+
+// to[j][i] = start[j][i] + from[i][j] for i < rows, zero beyond, and j < columns. Reads whole vectors of `from` and writes
+// whole vectors of `to`; `start` null is zero. Cost: 2 log2(lanes) shuffles for `lanes` numbers of a row.
+template <typename T>
+struct TransposeArguments {
+  int64_t rows, columns;
+  const T* from;
+  int64_t from_stride;
+  const T* start;
+  int64_t start_stride;
+  T* to;
+  int64_t to_stride;
+};
+
+// As AccumulateArguments, for some vectors of every output row alone: those that its list of columns, counted from the start
+// of [3, tile_units], names. Cost an entry and vector: an FMA with a load; a broadcast for up to four.
+template <typename T>
+struct SelectedArguments {
+  int64_t outputs;
+  Lists<T> lists;
+  const int64_t* begin;  // the vectors of every output row
+  const int32_t* count;
+  const int32_t* column;
+  T* output;  // rows [3, tile_units]
+  TileRows<const T> source;
+};
+
 // result[begin[o] + p] += <left[o], row[index[p]]>   for every entry p of row o   (a sampled dense-dense product)
 // Cost an entry: gates * vectors FMAs and loads, and a share of one transposing reduction of `lanes` entries.
 // `result` is as long as the lists, whose capacity is a multiple of `lanes`. The gates of `row` share one stride.
@@ -176,9 +216,16 @@ struct DenseKernels {
   void (*pack_right)(const PackArguments<T>&);             // the vectors are rows
   void (*pack_right_transposed)(const PackArguments<T>&);  // the vectors are columns
   void (*multiply)(const MultiplyArguments<T>&);
-  // Nanoseconds a vector of multiply-adds on the machines this was tuned on: of `multiply`, and of the sparse products that
-  // it competes with. Only their ratios matter.
-  double cost, accumulate_cost, dots_cost, gradient_cost;
+};
+
+// Nanoseconds a vector of multiply-adds on the machines this was tuned on, by which a product is chosen: only their ratios
+// matter. docs/performance.md has the crossovers.
+struct Costs {
+  double dense;                         // Kernels::dense
+  double accumulate, dots, gradient;    // sparse products: forward, backward, of the weight gradient
+  double live, live_gradient;           // the same from live weights alone: forward and backward; weight gradient
+  double live_vector, live_number;      // a piece of a row for one sample (add_pieces)
+  double stream_near, stream_far;       // a vector of a whole row for one sample (stream), from the cache and from beyond
 };
 
 template <typename T>
@@ -189,6 +236,9 @@ struct Kernels {
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
   void (*stream)(const StreamArguments<T, T>&);
   void (*stream_int8)(const StreamArguments<T, int8_t>&);
+  void (*add_pieces[2])(const PiecesArguments<T>&);  // numbers, vectors
+  void (*transpose)(const TransposeArguments<T>&);
+  void (*accumulate_selected)(const SelectedArguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
   // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`
@@ -199,6 +249,7 @@ struct Kernels {
   void (*state_forward)(StateForwardArguments<T>&);
   void (*state_backward)(const StateBackwardArguments<T>&);
   DenseKernels<T> dense;
+  Costs costs;
   // What the machine can do at most; see machine_limits.cc.
   void (*read)(const T* memory, int64_t bytes);
   int64_t (*multiply_add)(int64_t rounds);  // returns the number of multiply-adds

@@ -126,6 +126,109 @@ void Stream(const StreamArguments<T, Weight>& a) {
   kernels[a.rows](a);
 }
 
+template <typename T, bool vectors>
+void AddPieces(const PiecesArguments<T>& arguments) {
+  constexpr int lanes = Simd<T>::kLanes;
+  const PiecesArguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t e = 0; e < a.events; ++e) {
+    const int32_t row = a.index[e];
+    const T factor = a.factor[e];
+    const int64_t begin = a.begin[row], end = begin + a.count[row];
+    for (int64_t p = begin; p < end; ++p) {
+      T* to = a.output + a.place[p];
+      if constexpr (vectors) {
+        Store<T>(to, Load<T>(to) + factor * Load(a.value + p * lanes));
+      } else {
+        *to += factor * a.value[p];
+      }
+    }
+  }
+}
+
+// Every other number of two vectors: of their first halves (`low`), or of their second halves.
+template <typename V, int... lane>
+inline V Interleave(V a, V b, bool low, std::integer_sequence<int, lane...>) {
+  constexpr int lanes = sizeof...(lane);
+  return low ? __builtin_shufflevector(a, b, (lane % 2 * lanes + lane / 2)...)
+             : __builtin_shufflevector(a, b, (lane % 2 * lanes + lane / 2 + lanes / 2)...);
+}
+
+template <typename T>
+void Transpose(const TransposeArguments<T>& arguments) {
+  constexpr int lanes = Simd<T>::kLanes;
+  using Lanes = std::make_integer_sequence<int, lanes>;
+  const TransposeArguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t i = 0; i < a.rows; i += lanes) {
+    for (int64_t j = 0; j < a.columns; j += lanes) {
+      Vec<T> block[lanes];
+#pragma GCC unroll 16
+      for (int k = 0; k < lanes; ++k) block[k] = i + k < a.rows ? Load(a.from + (i + k) * a.from_stride + j) : Vec<T>{};
+      // Each round rotates the digits of a number's place by one: after log2(lanes) rounds rows and columns are swapped.
+#pragma GCC unroll 4
+      for (int round = 1; round < lanes; round *= 2) {
+        Vec<T> next[lanes];
+#pragma GCC unroll 8
+        for (int k = 0; k < lanes / 2; ++k) {
+          next[2 * k] = Interleave(block[k], block[k + lanes / 2], true, Lanes{});
+          next[2 * k + 1] = Interleave(block[k], block[k + lanes / 2], false, Lanes{});
+        }
+#pragma GCC unroll 16
+        for (int k = 0; k < lanes; ++k) block[k] = next[k];
+      }
+      const int64_t count = a.columns - j < lanes ? a.columns - j : lanes;
+#pragma GCC unroll 16
+      for (int k = 0; k < lanes; ++k) {
+        if (k >= count) break;
+        const Vec<T> start = a.start ? Load(a.start + (j + k) * a.start_stride + i) : Vec<T>{};
+        Store<T>(a.to + (j + k) * a.to_stride + i, start + block[k]);
+      }
+    }
+  }
+}
+
+// `vectors` of one output row: their columns, and the numbers that they start from.
+template <typename T, int vectors>
+inline void AccumulateColumns(const SelectedArguments<T>& a, int64_t o, const int32_t* column, T* output) {
+  constexpr int tile = Simd<T>::kLanes * kMaxVectors;
+  const int64_t count = a.lists.count[o], begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
+  const int32_t* index = a.lists.index + begin;
+  const T* value = a.lists.value + begin;
+  const T* source[vectors];
+  int64_t stride[vectors];
+  Vec<T> sum[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const int gate = column[v] / tile;
+    source[v] = a.source.base[gate] + column[v] % tile;
+    stride[v] = a.source.stride[gate];
+    sum[v] = Load(output + column[v]);
+  }
+  for (int64_t e = 0; e < count; ++e) {
+    const T factor = value[e];
+    const int64_t i = index[e];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sum[v] += factor * Load(source[v] + i * stride[v]);
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) Store<T>(output + column[v], sum[v]);
+}
+
+template <typename T>
+void AccumulateSelected(const SelectedArguments<T>& arguments) {
+  constexpr int64_t row_size = Simd<T>::kLanes * kMaxVectors * kGates;
+  const SelectedArguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t o = 0; o < a.outputs; ++o) {
+    if (a.lists.count[o] == 0) continue;
+    T* output = a.output + o * row_size;
+    const int32_t* column = a.column + a.begin[o];
+    int64_t left = a.count[o];
+    for (; left >= 4; left -= 4, column += 4) AccumulateColumns<T, 4>(a, o, column, output);
+    if (left == 3) AccumulateColumns<T, 3>(a, o, column, output);
+    if (left == 2) AccumulateColumns<T, 2>(a, o, column, output);
+    if (left == 1) AccumulateColumns<T, 1>(a, o, column, output);
+  }
+}
+
 // Sums of neighbours: the first half of the result comes from a, the second from b.
 template <typename V, int... even>
 inline V AddNeighbours(V a, V b, std::integer_sequence<int, even...>) {
@@ -461,6 +564,9 @@ constexpr Kernels<T> MakeKernels(const char* name) {
        {Accumulate<T, 3, 1>, Accumulate<T, 3, 2>, Accumulate<T, 3, 3>, Accumulate<T, 3, 4>}},
       Stream<T, T>,
       Stream<T, int8_t>,
+      {AddPieces<T, false>, AddPieces<T, true>},
+      Transpose<T>,
+      AccumulateSelected<T>,
       {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
        {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
        {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},
@@ -470,7 +576,8 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       StateForward<T>,
       StateBackward<T>,
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
-       PackRight<T, true>, Multiply<T>, 0.28, 0.7, 0.65, 0.6},
+       PackRight<T, true>, Multiply<T>},
+      {0.28, 0.7, 0.65, 0.6, 0.3, 0.7, 0.9, 0.5, 0.5, 3.0},
       Read<T>,
       MultiplyAdd<T>,
   };

@@ -1,6 +1,7 @@
 // The gradient of a weight matrix over all steps at once: gradient[i, :] = sum over rows (t, b) of source[(t, b), i] times
 // the gradients of the pre-activations of that row. Where the source is mostly zero, its nonzero entries are listed unit
-// by unit and only they are multiplied; else the product is dense.
+// by unit and only they are multiplied; else the product is dense. Of a pruned matrix only the vectors with live weights are
+// computed, unless nearly all are such or the dense product is faster still; pruned weights get zero.
 #ifndef KERAS_EGRU_ENGINE_WEIGHT_GRADIENT_H_
 #define KERAS_EGRU_ENGINE_WEIGHT_GRADIENT_H_
 
@@ -10,6 +11,7 @@
 #include "column_lists.h"
 #include "dense_blocks.h"
 #include "egru.h"
+#include "live_vectors.h"
 #include "parallel.h"
 #include "tiles.h"
 
@@ -34,9 +36,10 @@ template <typename T>
 class WeightGradient {
  public:
   // `rows`: of the gradient, the size of a source row. `gates`: gradients of the pre-activations in the layout `layout`;
-  // `candidate`: those of a_z where they are not the third block of `gates`, or null.
+  // `candidate`: those of a_z where they are not the third block of `gates`, or null. `mask`: [rows, 3 units], zero where a
+  // weight is pruned, or null.
   WeightGradient(const Kernels<T>& kernels, const Tiles<T>& tiles, const GateLayout<T>& layout, Products products,
-                 int64_t time, int64_t rows, const T* gates, const T* candidate)
+                 int64_t time, int64_t rows, const T* gates, const T* candidate, const T* mask)
       : kernels_(kernels),
         tiles_(tiles),
         layout_(layout),
@@ -45,6 +48,7 @@ class WeightGradient {
         rows_(rows),
         gates_(gates),
         candidate_(candidate),
+        live_(tiles, mask, rows),
         lists_(kernels, time * layout.batch, rows) {}
 
   // Counts, and lists where that will be needed. source(t, b): the row's numbers, or null for a row to leave out. With
@@ -54,7 +58,10 @@ class WeightGradient {
     split_ = split;
     const auto row_data = [&](int64_t row) { return source(row / layout_.batch, row % layout_.batch); };
     lists_.Count(team, row_data);
-    dense_ = DenseIsFaster(kernels_, products_, time_ * layout_.batch, rows_, lists_.entries(), kernels_.dense.gradient_cost);
+    live_.List(team);
+    const double cost = kernels_.costs.gradient, live_cost = live_.share() * kernels_.costs.live_gradient;
+    selected_ = live_.pruned() && (live_cost < cost || products_ == Products::kSparse);
+    dense_ = DenseIsFaster(kernels_, products_, time_ * layout_.batch, rows_, lists_.entries(), selected_ ? live_cost : cost);
     if (dense_ && !split) return;
     // Rows are named by their place in the gates, so that one base serves a whole tile.
     lists_.Fill(team, split, row_data,
@@ -89,8 +96,9 @@ class WeightGradient {
         if (split_) AddSparse(tile, first, count, joint, 1, weights);
         for (int64_t row = 0; row < count; ++row) {
           for (int g = 0; g < kGates; ++g) {
-            std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile),
-                        gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile));
+            T* to = gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile);
+            std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile), to);
+            live_.Mask(tile, first + row, g, to);
           }
         }
       }
@@ -103,6 +111,7 @@ class WeightGradient {
   static constexpr int64_t kPackedBlocks = kTilesTogether * kGates + 1;
 
   void AddSparse(int64_t tile, int64_t first, int64_t count, int first_gate, int gates, T* weights) const {
+    if (selected_) return AddSelected(tile, first, count, first_gate, gates, weights);
     const bool second_values = split_ && first_gate > 0;
     TileRows<T> output;
     for (int g = 0; g < gates; ++g) {
@@ -117,6 +126,20 @@ class WeightGradient {
     for (int64_t chunk = 0; chunk < lists_.chunks(); ++chunk) {
       kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
           {count, lists_.From(chunk, first, second_values), output, output, source, NextChunk(chunk, tile)});
+    }
+  }
+
+  // The same for vectors with live weights.
+  void AddSelected(int64_t tile, int64_t first, int64_t count, int first_gate, int gates, T* weights) const {
+    using Live = LiveVectors<T>;
+    const bool second_values = split_ && first_gate > 0;
+    const auto part = gates == kGates ? Live::kAll : first_gate == 0 ? Live::kJoint : Live::kLast;
+    const int64_t place = layout_.row(0, tile, 0);
+    const TileRows<const T> source = ReadGates<T>(tiles_, gates_ + place * kGates * tiles_.width,
+                                                  candidate_ ? candidate_ + place * tiles_.width : nullptr, 0, kGates);
+    for (int64_t chunk = 0; chunk < lists_.chunks(); ++chunk) {
+      kernels_.accumulate_selected({count, lists_.From(chunk, first, second_values), live_.begin(part, tile, first),
+                                    live_.count(part, tile, first), live_.column(), weights, source});
     }
   }
 
@@ -170,7 +193,8 @@ class WeightGradient {
   const Products products_;
   const int64_t time_, rows_;
   const T *const gates_, *const candidate_;
-  bool split_ = false, dense_ = false;
+  bool split_ = false, dense_ = false, selected_ = false;
+  LiveVectors<T> live_;
   ColumnLists<T> lists_;
 };
 

@@ -3,10 +3,12 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "../egru.h"
+#include "../pruned_weights.h"
 #include "random_numbers.h"
 #include "thread_scheduler.h"
 
@@ -43,9 +45,32 @@ struct Problem {
   }
 
   EgruInputs<T> Inputs() const {
-    return {x.data(),         y0.data(),   c0.data(),        kernel.data(),
-            recurrent_kernel.data(), bias.data(), threshold.data(), mask.empty() ? nullptr : mask.data(),
-            zone.empty() ? nullptr : zone.data(), zone.size() == 1};
+    EgruInputs<T> inputs = {x.data(),         y0.data(),   c0.data(),        kernel.data(),
+                            recurrent_kernel.data(), bias.data(), threshold.data(), mask.empty() ? nullptr : mask.data(),
+                            zone.empty() ? nullptr : zone.data(), zone.size() == 1};
+    if (!kernel_mask.empty()) {
+      inputs.kernel_mask = kernel_mask.data();
+      inputs.recurrent_mask = recurrent_mask.data();
+    }
+    inputs.pruned = pruned.get();
+    return inputs;
+  }
+
+  // Keeps the share `live` of the blocks of `block` weights of a row.
+  void Prune(double live, int64_t block, Scheduler* scheduler = nullptr) {
+    RandomNumbers random(17);
+    const auto draw = [&](std::vector<T>& weights, std::vector<T>& live_weights, int64_t columns) {
+      live_weights.assign(weights.size(), T(0));
+      for (size_t row = 0; row < weights.size(); row += columns) {
+        for (int64_t j = 0; j < columns; ++j) {
+          live_weights[row + j] = j % block == 0 ? T(random.Chance(live)) : live_weights[row + j - 1];
+          weights[row + j] *= live_weights[row + j];
+        }
+      }
+    };
+    draw(kernel, kernel_mask, 3 * shape.units);
+    draw(recurrent_kernel, recurrent_mask, 3 * shape.units);
+    pruned = FindPruned<T>(shape, options, recurrent_kernel.data(), scheduler);
   }
 
   EgruCounters Run(Scheduler* scheduler = nullptr, bool save = true) {
@@ -88,6 +113,8 @@ struct Problem {
   EgruShape shape;
   EgruOptions options;
   std::vector<T> x, y0, c0, kernel, recurrent_kernel, bias, threshold, zone, weights_y, weights_c;
+  std::vector<T> kernel_mask, recurrent_mask;
+  std::unique_ptr<const PrunedWeights<T>> pruned;
   std::vector<uint8_t> mask;
   std::vector<T> y, c, gates, candidate;
 };
@@ -293,6 +320,99 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double
       CHECK(together.x == alone.x);
       CHECK(together.counters.backward_entries == alone.counters.backward_entries);
     }
+  }
+}
+
+TEST_CASE("pruned weights give what whole products of the same weights give, and masked gradients") {
+  for (const std::string& isa : InstructionSets()) {
+    Select(isa);
+    for (const EgruShape& shape : kShapes) {
+      for (int option = 0; option < 24; ++option) {
+        CAPTURE(isa);
+        CAPTURE(shape.units);
+        CAPTURE(shape.batch);
+        CAPTURE(option);
+        EgruOptions options;
+        options.reset = kResets[option % 3];
+        options.reset_after = option / 3 % 2;
+        options.surrogate_width = 0.4;
+        options.products = option / 6 % 2 ? Products::kSparse : Products::kAuto;
+        Problem<double> p(shape, options, 7, option % 2 == 1, option % 3);
+        p.Prune(option == 0 ? 0 : 0.2, option / 12 ? 16 : 1);
+        if (options.products == Products::kSparse && shape.units > 4) {
+          REQUIRE(p.pruned);
+          REQUIRE((p.pruned->pieces != nullptr) == (shape.batch <= 4));
+        }
+        const auto found = p.Differentiate();
+        const std::vector<double> y = p.y, c = p.c;
+        p.pruned = nullptr;
+        p.options.products = Products::kDense;
+        auto kernel_mask = std::move(p.kernel_mask);
+        const auto expected = p.Differentiate();
+        const auto close = [](const std::vector<double>& a, const std::vector<double>& b) {
+          double largest = 1;
+          bool all = true;
+          for (double value : b) largest = std::fmax(largest, std::fabs(value));
+          for (size_t i = 0; i < a.size(); ++i) all = all && std::fabs(a[i] - b[i]) < 1e-11 * largest;
+          return all;
+        };
+        const auto masked = [](std::vector<double> values, const std::vector<double>& mask) {
+          for (size_t i = 0; i < values.size(); ++i) values[i] *= mask[i];
+          return values;
+        };
+        REQUIRE(close(p.y, y));
+        REQUIRE(close(p.c, c));
+        REQUIRE(close(found.recurrent_kernel, masked(expected.recurrent_kernel, p.recurrent_mask)));
+        REQUIRE(close(found.kernel, masked(expected.kernel, kernel_mask)));
+        REQUIRE(close(found.x, expected.x));
+        REQUIRE(close(found.y0, expected.y0));
+        REQUIRE(close(found.c0, expected.c0));
+        REQUIRE(close(found.bias, expected.bias));
+        REQUIRE(close(found.threshold, expected.threshold));
+        bool zero = true;
+        for (size_t i = 0; i < found.kernel.size(); ++i) zero = zero && (kernel_mask[i] != 0 || found.kernel[i] == 0);
+        REQUIRE(zero);
+      }
+    }
+  }
+  if (InstructionSets().size() > 1) unsetenv("KERAS_EGRU_ISA");
+}
+
+TEST_CASE_TEMPLATE("any number of threads gives the same bits with pruned weights", T, float, double) {
+  for (int64_t batch : {1, 140}) {
+    for (int option = 0; option < 4; ++option) {
+      EgruOptions options;
+      options.reset_after = option % 2;
+      options.products = Products::kSparse;
+      Problem<T> p({batch, 3, 30, sizeof(T) == 4 ? 550 : 150}, options, 5, true, 2);
+      p.Prune(0.2, option / 2 ? 16 : 1);
+      const auto alone = p.Differentiate();
+      const std::vector<T> y = p.y;
+      for (int threads : {2, 3, 7}) {
+        ThreadScheduler scheduler(threads);
+        p.pruned = FindPruned<T>(p.shape, options, p.recurrent_kernel.data(), &scheduler);
+        const auto together = p.Differentiate(&scheduler);
+        CHECK(p.y == y);
+        CHECK(together.recurrent_kernel == alone.recurrent_kernel);
+        CHECK(together.bias == alone.bias);
+        CHECK(together.y0 == alone.y0);
+      }
+    }
+  }
+}
+
+TEST_CASE("weights that are hardly pruned are left alone") {
+  EgruOptions options;
+  for (int64_t batch : {1, 64}) {
+    Problem<float> p({batch, 2, 3, 128}, options, 5);
+    CHECK(!FindPruned<float>(p.shape, options, p.recurrent_kernel.data(), nullptr));
+    p.Prune(0.9, 1);
+    CHECK(!p.pruned);
+    p.Prune(0.02, 1);
+    CHECK(p.pruned);
+    options.products = Products::kDense;
+    CHECK(!FindPruned<float>(p.shape, options, p.recurrent_kernel.data(), nullptr));
+    options.products = Products::kAuto;
   }
 }
 

@@ -1,0 +1,48 @@
+// What the forward pass needs of a pruned recurrent kernel. It depends on the weights alone, so that it can be kept for as
+// long as they do not change.
+#ifndef KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
+#define KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "egru.h"
+#include "live_lists.h"
+#include "live_pieces.h"
+
+namespace keras_egru {
+
+template <typename T>
+struct PrunedWeights {
+  std::unique_ptr<const LivePieces<T>> pieces;    // for few samples
+  std::unique_ptr<const LiveColumns<T>> columns;  // for many samples
+};
+
+// Above this share of live weights none of the products that leave out the others is faster: not looked at further.
+constexpr double kMostLive = 0.7;
+
+// A matrix beyond this size is read from beyond the cache of a core in each step.
+constexpr double kNearBytes = 2 << 20;
+
+// The share of numbers that are not zero in some rows of a matrix, evenly spread.
+template <typename T>
+double SampledDensity(const T* matrix, int64_t rows, int64_t columns) {
+  const int64_t sampled = std::min<int64_t>(rows, 16);
+  int64_t live = 0;
+  for (int64_t s = 0; s < sampled; ++s) {
+    const T* row = matrix + rows * s / sampled * columns;
+    live += columns - std::count(row, row + columns, T(0));
+  }
+  return sampled * columns == 0 ? 1.0 : static_cast<double>(live) / static_cast<double>(sampled * columns);
+}
+
+// Null where the weights are not pruned, or so little that all of them had better be read. With Products::kSparse any zeros
+// will do. What is found fits this batch, layer and scheduler.
+template <typename T>
+std::unique_ptr<const PrunedWeights<T>> FindPruned(const EgruShape& shape, const EgruOptions& options,
+                                                   const T* recurrent_kernel, Scheduler* scheduler);
+
+}  // namespace keras_egru
+
+#endif  // KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_

@@ -1,15 +1,36 @@
-"""Pruning: masks that hold at every moment, and what makes them."""
+"""Pruning: masks that hold at every moment, and tfmot's schedules and magnitudes to make them.
 
+tfmot is imported when it is first needed; `PolynomialDecay` and `ConstantSparsity` are its own classes.
+"""
+
+from keras_egru.pruning.callbacks import PruningSummaries, UpdatePruningStep
+from keras_egru.pruning.low_magnitude import PruneLowMagnitude
 from keras_egru.pruning.masked import Masked, MaskedWeight, masked_layers
 from keras_egru.pruning.prunable import PrunableWeight, prunable_weights
+from keras_egru.pruning.prune import prune_low_magnitude, strip_pruning
 from keras_egru.pruning.unit_removal import UnitRemoval, remove_units
 
 __all__ = [
+    "ConstantSparsity",
     "Masked",
     "MaskedWeight",
+    "PolynomialDecay",
     "PrunableWeight",
+    "PruneLowMagnitude",
+    "PruningSummaries",
     "UnitRemoval",
+    "UpdatePruningStep",
     "masked_layers",
     "prunable_weights",
+    "prune_low_magnitude",
     "remove_units",
+    "strip_pruning",
 ]
+
+
+def __getattr__(name):
+    if name in ("ConstantSparsity", "PolynomialDecay"):
+        from keras_egru.pruning.engine import load_tfmot
+
+        return getattr(load_tfmot(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,20 +6,20 @@ update, so that a checkpoint saved by any callback, in any order and in the midd
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_egru.pruning.prunable import parts, prunable_weights
+from keras_egru.pruning.prunable import PrunableWeight, parts, prunable_weights
 
 # What `EGRUCell` and others call the masks of these weights; they then spend no gradient on masked weights.
 MASK_ATTRIBUTES = {"kernel": "kernel_mask", "recurrent_kernel": "recurrent_mask"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MaskedWeight:
     """A weight of the wrapped layer and the variable that masks it, both of one shape.
 
@@ -27,12 +27,19 @@ class MaskedWeight:
     weight: The Keras variable.
     mask: Non-trainable Keras variable of ones (kept) and zeros (pruned), saved with the wrapper.
     gates: Of how many matrices of equal size the weight consists, side by side along the last axis.
+    followers: Variables that are masked with the weight, such as the running average that an optimizer keeps of it.
     """
 
     name: str
     weight: Any
     mask: Any
     gates: int
+    followers: list = field(default_factory=list)
+
+    def apply(self):
+        """Sets the weight outside of the mask to zero, and its followers."""
+        for variable in (self.weight, *self.followers):
+            variable.assign(masked(variable, self.mask))
 
 
 class MaskConstraint(keras.constraints.Constraint):
@@ -47,7 +54,10 @@ class MaskConstraint(keras.constraints.Constraint):
         weight = ops.convert_to_tensor(weight)
         if self.constraint is not None:
             weight = ops.convert_to_tensor(self.constraint(weight))
-        return masked(weight, self.owner.mask_after_update(self.masked_weight, weight))
+        mask = self.owner.mask_after_update(self.masked_weight, weight)
+        for follower in self.masked_weight.followers:
+            follower.assign(masked(follower, mask))
+        return masked(weight, mask)
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -96,11 +106,17 @@ class Masked(keras.layers.Wrapper):
 
     def _take_signatures(self, layer):
         """Makes Keras pass on to `call` and `build` what it would pass to the layer's."""
-        self._call_signature = inspect.signature(layer.call)
-        self.call_signature_parameters = list(self._call_signature.parameters)
-        self._call_has_training_arg = layer._call_has_training_arg
+        signature = inspect.signature(layer.call)
+        parameters = list(signature.parameters.values())
+        if not layer._call_has_training_arg:
+            # `call` wants to know, if only for subclasses.
+            place = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
+            parameters.insert(place, inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None))
+        self._call_signature = signature.replace(parameters=parameters)
+        self.call_signature_parameters = [parameter.name for parameter in parameters]
+        self._call_has_training_arg = True
         self._call_has_mask_arg = layer._call_has_mask_arg
-        self._call_has_context_arg = dict(layer._call_has_context_arg)
+        self._call_has_context_arg = {**layer._call_has_context_arg, "training": True}
         self._allow_non_tensor_positional_args = layer._allow_non_tensor_positional_args
         self.build.__signature__ = inspect.signature(layer.build)
 
@@ -124,32 +140,41 @@ class Masked(keras.layers.Wrapper):
                     f"`{weight.name}` of layer '{self.layer.name}' is masked by "
                     f"'{weight.variable.constraint.owner.name}' already; a layer can be pruned once only."
                 )
-        self._masks.items[:] = [self._add_mask(weight) for weight in weights]
+        self._masks.items[:] = [self._masked_weight(weight) for weight in weights]
+        for pair in self.masks:
+            pair.weight.constraint = MaskConstraint(self, pair, pair.weight.constraint)
         _show_masks(self.layer, self.masks)
 
-    def _add_mask(self, weight):
-        mask = self.add_weight(
-            shape=weight.variable.shape,
-            initializer="ones",
-            dtype=weight.variable.dtype,
+    def _masked_weight(self, weight: PrunableWeight) -> MaskedWeight:
+        mask = self.add_state(f"{weight.name}_mask", weight.variable.shape, "ones", weight.variable.dtype)
+        return MaskedWeight(name=weight.name, weight=weight.variable, mask=mask, gates=weight.gates)
+
+    def add_state(self, name: str, shape, initializer, dtype):
+        """Adds a variable that `mask_after_update` may assign to, saved with the wrapper and not trained."""
+        return self.add_weight(
+            shape=shape,
+            initializer=initializer,
+            dtype=dtype,
             trainable=False,
             autocast=False,
             # All replicas compute the same.
             aggregation="only_first_replica",
-            name=f"{weight.name}_mask",
+            name=name,
         )
-        masked_weight = MaskedWeight(weight.name, weight.variable, mask, weight.gates)
-        weight.variable.constraint = MaskConstraint(self, masked_weight, weight.variable.constraint)
-        return masked_weight
 
     def call(self, *args, **kwargs):
-        return self.layer(*args, **kwargs)
+        return self.layer(*args, **self._taken_by_layer(kwargs))
+
+    def _taken_by_layer(self, kwargs):
+        if self.layer._call_has_training_arg:
+            return kwargs
+        return {name: value for name, value in kwargs.items() if name != "training"}
 
     def mask_after_update(self, masked_weight: MaskedWeight, weight):
         """Returns the mask to apply, from each update of a weight by an optimizer to the next.
 
-        It runs in the graph of the training step, once an update, also in each replica of a strategy and under XLA;
-        variables that it assigns need the aggregation `"only_first_replica"`. The default keeps the mask.
+        It runs in the graph of the training step, once an update, also in each replica of a strategy and under XLA. It
+        assigns the mask itself if it is to last. The default keeps the mask.
 
         Args:
             masked_weight: Whose weight has been updated.
@@ -183,12 +208,12 @@ class Masked(keras.layers.Wrapper):
                 f"received values from {mask.min(initial=0)} to {mask.max(initial=0)} of shape {mask.shape}."
             )
         masked_weight.mask.assign(mask)
-        self.apply_masks()
+        masked_weight.apply()
 
     def apply_masks(self):
         """Sets the weights outside of the masks to zero; needed only after code that assigned to a weight itself."""
         for masked_weight in self.masks:
-            masked_weight.weight.assign(masked(masked_weight.weight, masked_weight.mask))
+            masked_weight.apply()
 
     def unmask(self):
         """Takes the masks away, for good; the weights stay as they are, masked, and are free from then on.
@@ -210,7 +235,7 @@ class Masked(keras.layers.Wrapper):
         return self.layer.compute_output_shape(*args, **kwargs)
 
     def compute_output_spec(self, *args, **kwargs):
-        return self.layer.compute_output_spec(*args, **kwargs)
+        return self.layer.compute_output_spec(*args, **self._taken_by_layer(kwargs))
 
     def get_build_config(self):
         return self.layer.get_build_config()

@@ -33,7 +33,7 @@ def prunable_weights(layer) -> list[PrunableWeight]:
         ValueError: `get_prunable_weights()` returns something else than floating-point variables of the layer, or a
             weight is not a plain floating-point variable because the layer is quantized or LoRA is enabled.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, variable in _named_variables(layer):
         if not isinstance(variable, keras.Variable) or not keras.backend.is_float_dtype(variable.dtype):
             raise ValueError(

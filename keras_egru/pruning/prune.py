@@ -1,0 +1,191 @@
+"""The entry points of pruning by magnitude, named as tfmot's: models and layers are wrapped, and unwrapped again."""
+
+from contextlib import contextmanager
+
+import keras
+from keras.src.models.functional import Functional, functional_like_constructor
+
+from keras_egru.pruning.engine import load_tfmot
+from keras_egru.pruning.low_magnitude import PruneLowMagnitude
+from keras_egru.pruning.masked import Masked
+from keras_egru.pruning.prunable import prunable_weights
+
+
+def prune_low_magnitude(
+    to_prune,
+    pruning_schedule=None,
+    block_size=(1, 1),
+    block_pooling_type: str = "AVG",
+    *,
+    sparsity_m_by_n=None,
+    **kwargs,
+):
+    """Prunes the weights of least magnitude of a layer or model while it trains, with tfmot's schedules and engine.
+
+    Pruned are the kernels of Dense, convolutional, attention and recurrent layers (EGRU, GRU, LSTM; both sides of
+    `Bidirectional`; the cell of any `RNN`), embeddings, and what a layer's own `get_prunable_weights()` names. Weights
+    are masked at every moment, in checkpoints too, and what is saved goes on where it stopped. See `PruneLowMagnitude`
+    for how each mask is made and where this differs from tfmot.
+
+    ```python
+    schedule = keras_egru.pruning.PolynomialDecay(
+        initial_sparsity=0.5, final_sparsity=0.9, begin_step=0, end_step=2000, frequency=100
+    )
+    pruned = keras_egru.pruning.prune_low_magnitude(model, schedule, block_size=(1, 16))
+    pruned.compile("adam", "mse")
+    pruned.fit(x, y, epochs=10, callbacks=[keras_egru.pruning.UpdatePruningStep()])
+    smaller = keras_egru.pruning.strip_pruning(pruned)
+    ```
+
+    Args:
+        to_prune: A layer, built or not, which then belongs to the wrapper; a list of layers; or a built Sequential or
+            Functional model, which is left as it is. In models and lists, layers without prunable weights stay as they
+            are, and so do layers that are pruned already.
+        pruning_schedule: tfmot `PruningSchedule`. Default `None`: tfmot's, `ConstantSparsity(0.5, begin_step=0)`.
+        block_size: (height, width) of blocks that are pruned together. Default `(1, 1)`.
+        block_pooling_type: `"AVG"` or `"MAX"`: what stands for the magnitudes in a block. Default `"AVG"`.
+        sparsity_m_by_n: (m, n): m zeros among n consecutive elements, at once. Default `None`.
+        **kwargs: Of a layer only: `name`, `dtype` or `trainable` of the wrapper.
+
+    Returns:
+        `PruneLowMagnitude` wrapper of the layer, a list, or a new model with the weights of the old one, its layers
+        wrapped, also in nested models, and not compiled.
+
+    Raises:
+        ImportError: tfmot is not installed; it comes with `pip install "keras-egru[pruning]"`.
+        TypeError: an argument is of another type.
+        ValueError: an argument has a wrong value; or the model is subclassed, not built, pruned already or has nothing
+            to prune, or one of its layers has prunable weights in layers of its own.
+    """
+    if pruning_schedule is None:
+        pruning_schedule = load_tfmot().ConstantSparsity(0.5, begin_step=0)
+    options = {
+        "pruning_schedule": pruning_schedule,
+        "block_size": block_size,
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": sparsity_m_by_n,
+    }
+    if isinstance(to_prune, keras.layers.Layer) and not isinstance(to_prune, keras.Model):
+        return PruneLowMagnitude(to_prune, **options, **kwargs)
+    if kwargs:
+        raise TypeError(f"`{next(iter(kwargs))}` is for a single layer; received {to_prune!r}.")
+    if isinstance(to_prune, list):
+        return [layer if _is_left(layer) else PruneLowMagnitude(layer, **options) for layer in to_prune]
+    return _pruned_model(to_prune, options)
+
+
+def strip_pruning(model):
+    """Takes the masks of a pruned model or layer away and leaves the weights that they made zero.
+
+    Args:
+        model: A Sequential or Functional model, which is left as it is, or a `Masked` layer, whose masks are gone then.
+
+    Returns:
+        A new model with the names that its layers had before they were pruned, not compiled; or the layer that was
+        wrapped. Outputs are the same.
+
+    Raises:
+        TypeError: `model` is neither a model nor a masked layer.
+        ValueError: `model` is a subclassed model.
+    """
+    if isinstance(model, Masked):
+        return model.unmask()
+    _check_model(model, "strip_pruning")
+    for layer in model._flatten_layers():
+        if isinstance(layer, Masked):
+            layer.apply_masks()
+    return _cloned(model, lambda layer: layer.layer if isinstance(layer, Masked) else layer, lambda layer, copy: copy)
+
+
+def _pruned_model(model, options):
+    _check_model(model, "prune_low_magnitude")
+    if not model.built:
+        raise ValueError(f"Model '{model.name}' must be built to be pruned: give it an Input, or call it on a batch.")
+    wrapped, left = [], []
+
+    def wrap(layer, copy):
+        if isinstance(layer, Masked):
+            left.append(layer)
+        elif prunable_weights(layer):
+            wrapped.append(layer)
+            return PruneLowMagnitude(copy, **options)
+        else:
+            _check_inner_layers(layer)
+        return copy
+
+    pruned = _cloned(model, lambda layer: layer, wrap)
+    if not wrapped:
+        reason = "is pruned already" if left else "has nothing to prune: none of its layers has a kernel or embeddings"
+        raise ValueError(f"Model '{model.name}' {reason}.")
+    return pruned
+
+
+def _is_left(layer):
+    return isinstance(layer, keras.layers.InputLayer | Masked) or (layer.built and not prunable_weights(layer))
+
+
+def _cloned(model, source, finish):
+    """A copy of the model with copies of `source(layer)`, as `finish(layer, copy)` returns them, and their weights."""
+    copies = []
+
+    def clone(layer):
+        original = source(layer)
+        copy = type(original).from_config(original.get_config())
+        if not isinstance(layer, keras.layers.Layer):
+            return copy  # a `keras.ops` function
+        copies.append((original, copy))
+        return finish(layer, copy)
+
+    with _without_compilation(model):
+        new_model = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    for original, copy in copies:
+        _copy_weights(original, copy)
+    return new_model
+
+
+def _copy_weights(layer, copy):
+    for inner, inner_copy in zip(layer._flatten_layers(), copy._flatten_layers(), strict=True):
+        store: dict = {}
+        inner.save_own_variables(store)
+        inner_copy.load_own_variables({name: keras.ops.convert_to_numpy(value) for name, value in store.items()})
+
+
+@contextmanager
+def _without_compilation(model):
+    """`clone_model` compiles the copy, which fails where a loss cannot be serialized."""
+    compiled = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model) and layer.compiled]
+    for inner in compiled:
+        inner.compiled = False
+    try:
+        yield
+    finally:
+        for inner in compiled:
+            inner.compiled = True
+
+
+def _check_model(model, function):
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`{function}` takes a Keras layer or model, received {model!r}.")
+    for inner in model._flatten_layers():
+        if isinstance(inner, keras.Model) and not _can_be_cloned(inner):
+            raise ValueError(
+                f"Model '{inner.name}' is of the subclass {type(inner).__name__}, which cannot be taken apart: wrap "
+                "its layers with `keras_egru.pruning.prune_low_magnitude(layer, ...)` where it makes them."
+            )
+
+
+def _can_be_cloned(model):
+    return type(model) is keras.Sequential or (
+        isinstance(model, Functional)
+        and not isinstance(model, keras.Sequential)
+        and functional_like_constructor(type(model))
+    )
+
+
+def _check_inner_layers(layer):
+    inner = next((inner for inner in layer._flatten_layers(include_self=False) if prunable_weights(inner)), None)
+    if inner is not None:
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) has prunable weights in its inner layer '{inner.name}', "
+            "which would stay dense: wrap that one where it is made, or give the layer `get_prunable_weights()`."
+        )

@@ -4,7 +4,7 @@ import tomllib
 from importlib import resources
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from benchmarks.errors import ConfigError
 
@@ -17,8 +17,16 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def _split(value):
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Words = Annotated[int, Field(ge=2)]  # one to begin with and one to predict
+Sizes = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_split)]
+
+
 class RunConfig(BaseModel):
-    """Everything that decides a run's figures, apart from task, model and seed. Tasks add their own fields."""
+    """What decides the figures of a run of any task, apart from task, model and seed; tasks add their own fields."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
@@ -33,16 +41,8 @@ class RunConfig(BaseModel):
     final_learning_rate: NonNegative = Field(0.0, description="where a cosine schedule ends, as a share of the rate")
     clipnorm: Positive | None = Field(None, description="limit of the global gradient norm; null for none")
     weight_decay: NonNegative = Field(0.0, description="decoupled; needs optimizer=adamw")
-    train_size: Count | None = Field(None, description="the first N training examples; null for all")
-    evaluation_batch_size: Count = 500
-    sparsity_sample: Count = Field(500, description="validation examples on which sparsity is measured each epoch")
 
     # Network
-    units: Count = 128
-    readout: Literal["trace", "last", "mean"] = "trace"
-    time_constant: Positive = Field(10.0, description="of the trace read-out, in steps")
-    dropout: Rate = Field(0.0, description="between read-out and classifier")
-    input_dropout: Rate = Field(0.0, description="the recurrent layer's `dropout`")
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
 
@@ -74,6 +74,45 @@ class RunConfig(BaseModel):
         return self
 
 
+class ClassifierConfig(RunConfig):
+    """One label a sequence: a recurrent layer, a read-out, a classifier."""
+
+    train_size: Count | None = Field(None, description="the first N training examples; null for all")
+    evaluation_batch_size: Count = 500
+    sparsity_sample: Count = Field(500, description="validation examples on which sparsity is measured each epoch")
+
+    units: Count = 128
+    readout: Literal["trace", "last", "mean"] = "trace"
+    time_constant: Positive = Field(10.0, description="of the trace read-out, in steps")
+    dropout: Rate = Field(0.0, description="between read-out and classifier")
+    input_dropout: Rate = Field(0.0, description="the recurrent layer's `dropout`")
+
+
+class LanguageModelConfig(RunConfig):
+    """The next word of a text: an embedding, recurrent layers one upon the other, a read-out over the vocabulary."""
+
+    train_size: Words | None = Field(None, description="the first N training words; null for all")
+    validation_size: Words | None = Field(None, description="the first N validation words; null for all")
+    test_size: Words | None = Field(None, description="the first N test words; null for all")
+    sparsity_sample: Count = Field(5_000, description="validation words on which sparsity is measured each epoch")
+    steps: Count = Field(35, description="words through which a gradient goes back; the state is carried further")
+
+    units: Sizes = Field((256, 256, 256), description="of the recurrent layers, as 256,256,256")
+    embedding_size: Count | None = Field(None, description="null for the units of the last layer")
+    input_dropout: Rate = Field(0.0, description="of the embedded words; one mask a chunk, as all of these")
+    hidden_dropout: Rate = Field(0.0, description="between recurrent layers")
+    dropout: Rate = Field(0.0, description="before the read-out")
+
+    @property
+    def embedding_units(self) -> int:
+        return self.embedding_size or self.units[-1]
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and read-out share their weights: wherever their sizes allow it."""
+        return self.embedding_units == self.units[-1]
+
+
 EGRU_ONLY = (
     "reset",
     "threshold_mean",
@@ -95,7 +134,7 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
     """The configuration of a run: the preset's table, then the preset's table for the model, then `--set`.
 
     Args:
-        config_class: `RunConfig` or the task's extension of it.
+        config_class: The task's extension of `RunConfig`.
         task: Name of the task, and of its file under `presets/`.
         preset: One of `PRESETS`.
         model: One of `MODELS`.
@@ -126,7 +165,7 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
 
 def recorded(config, model) -> dict:
     """The configuration as a record keeps it: without the EGRU's options where another model is trained."""
-    values = config.model_dump()
+    values = config.model_dump(mode="json")  # equal to what a checkpoint's JSON gives back
     return values if model == "egru" else {key: value for key, value in values.items() if key not in EGRU_ONLY}
 
 
@@ -136,11 +175,11 @@ def _preset(task, preset):
 
 
 def _sentence(error):
-    problems = []
+    problems = {}
     for problem in error.errors():
         message = problem["msg"].removeprefix("Value error, ")
+        field = problem["loc"][0] if problem["loc"] else message
         if problem["loc"]:
-            problems.append(f"{problem['loc'][0]} = {problem['input']!r} is refused: {message}")
-        else:
-            problems.append(message)
-    return "The configuration does not hold: " + "; ".join(problems) + "."
+            message = f"{field} = {problem['input']!r} is refused: {message}"
+        problems.setdefault(field, message)  # of a list, what is wrong with its first wrong part
+    return "The configuration does not hold: " + "; ".join(problems.values()) + "."

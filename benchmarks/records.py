@@ -27,6 +27,7 @@ FIELDS = (
     "epochs",
     "best_epoch",
     "validation_accuracy",
+    "validation_perplexity",
     "test_accuracy",
     "test_loss",
     "test_perplexity",
@@ -37,6 +38,7 @@ FIELDS = (
     "parameter_sparsity",
     "effective_macs",
     "dense_macs",
+    "layers",
     "parameters",
     "seconds",
 )
@@ -59,7 +61,8 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
         "machine": machine(),
         "epochs": epochs,
         "best_epoch": best_epoch,
-        "validation_accuracy": epochs[best_epoch - 1]["val_accuracy"],
+        "validation_accuracy": epochs[best_epoch - 1].get("val_accuracy"),
+        "validation_perplexity": epochs[best_epoch - 1].get("val_perplexity"),
     }
     unknown = figures.keys() - set(FIELDS)
     if unknown:

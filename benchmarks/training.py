@@ -10,13 +10,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from benchmarks import checkpoints, models, records
-from benchmarks.batches import Batches, EpochClock
+from benchmarks import checkpoints, records
+from benchmarks.batches import EpochClock
 from benchmarks.config import recorded
 from benchmarks.errors import ConfigError, Diverged
+from benchmarks.problem import problem_class
+from benchmarks.sparsities import SPARSITIES
 from benchmarks.tasks import TASKS
-
-SPARSITIES = ("activity_sparsity", "backward_sparsity", "surrogate_sparsity")
 
 
 class Run(NamedTuple):
@@ -51,29 +51,34 @@ def execute(run: Run) -> dict:
         BenchmarkError: a subclass says what is wrong, before training wherever that can be known.
     """
     checkpoint = _starting_point(run)
-    dataset = TASKS[run.task].load(run.config, run.data_dir)
+    task = TASKS[run.task]
+    dataset = task.load(run.config, run.data_dir)
+    problem = problem_class(task.kind)(run.config, run.model, dataset, run.seed)
     checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
-    network = models.build(run.config, run.model, dataset, run.seed)
-    batches = Batches(dataset.train, run.config.batch_size, run.config.steps_per_epoch, run.seed)
-    journal = Journal(run, dataset)
+    journal = Journal(run, problem)
     if checkpoint is not None:
-        journal.restore(network, *checkpoint)
+        journal.restore(problem.network, *checkpoint)
     if journal.done < run.config.epochs:
-        network.fit(
-            batches,
-            epochs=run.config.epochs,
-            initial_epoch=journal.done,
-            validation_data=tuple(dataset.validation),
-            validation_batch_size=run.config.evaluation_batch_size,
-            callbacks=[EpochClock(batches), journal, *([run.progress] if run.progress else [])],
-            shuffle=False,  # the batches shuffle themselves, from seed and epoch alone
-            verbose=0,
-        )
-    network.set_weights(journal.best)
-    record = _evaluate(run, network, dataset, journal)
-    checkpoints.write_atomically(run.out / "model.keras", _serialised(network))
+        _fit(run, problem, journal)
+    problem.network.set_weights(journal.best)
+    record = _evaluate(run, problem, dataset, journal)
+    checkpoints.write_atomically(run.out / "model.keras", _serialised(problem.deployed()))
     checkpoints.write_atomically(run.out / records.FILE, records.to_json(record))
     return record
+
+
+def _fit(run, problem, journal):
+    options = problem.fit_options()
+    callbacks = [EpochClock(problem.batches), *options.pop("callbacks", ()), journal]
+    problem.network.fit(
+        problem.batches,
+        epochs=run.config.epochs,
+        initial_epoch=journal.done,
+        callbacks=[*callbacks, *([run.progress] if run.progress else [])],
+        shuffle=False,  # the batches are in their order already, decided by seed and epoch alone
+        verbose=0,
+        **options,
+    )
 
 
 class Journal(keras.callbacks.Callback):
@@ -82,11 +87,9 @@ class Journal(keras.callbacks.Callback):
     It comes before the progress bar in the list of callbacks, which then shows what it adds to `logs`.
     """
 
-    def __init__(self, run, dataset):
+    def __init__(self, run, problem):
         super().__init__()
-        self.run = run
-        sample = dataset.validation.x[: run.config.sparsity_sample]
-        self.measure = lambda network: sparsity(network, sample, run)
+        self.run, self.problem = run, problem
         self.epochs, self.best, self.best_epoch = [], None, None
 
     @property
@@ -106,11 +109,15 @@ class Journal(keras.callbacks.Callback):
                 f"the loss of epoch {epoch + 1} is {logs['loss']}: try a smaller learning_rate or a clipnorm; "
                 f"the checkpoint holds {self.done} epochs."
             )
-        measured = self.measure(self.model)
-        logs.update({name: measured[name] for name in SPARSITIES if measured[name] is not None})
+        logs.update({name: value for name, value in self.problem.figures().items() if value is not None})
         seconds = time.perf_counter() - self._began
         figures = {name: float(value) for name, value in logs.items()}
-        if self.best_epoch is None or figures["val_accuracy"] > self.epochs[self.best_epoch]["val_accuracy"]:
+        score = self.problem.score
+        if not np.isfinite(score(figures)):
+            raise Diverged(
+                f"validation after epoch {epoch + 1} gave no number; the checkpoint holds {self.done} epochs."
+            )
+        if self.best_epoch is None or score(figures) > score(self.epochs[self.best_epoch]):
             self.best, self.best_epoch = self.model.get_weights(), epoch
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         missing = dict.fromkeys(SPARSITIES)
@@ -134,14 +141,6 @@ class Journal(keras.callbacks.Callback):
         self.epochs, self.best_epoch, self.best = state["epochs"], state["best_epoch"], arrays["best"]
 
 
-def sparsity(network, x, run) -> dict:
-    """Sparsities and MACs over the sequences `x`; None where a measure does not apply to the model."""
-    from keras_egru.sparsity import measure
-
-    figures = measure(network, x, batch_size=run.config.evaluation_batch_size)
-    return {name: figures[name] for name in (*SPARSITIES, "effective_macs", "dense_macs")}
-
-
 def _starting_point(run):
     """The checkpoint to continue from, or None; a folder in use by another run is refused."""
     checkpoint = checkpoints.load(run.out)
@@ -160,8 +159,7 @@ def _starting_point(run):
     return checkpoint
 
 
-def _evaluate(run, network, dataset, journal):
-    loss, accuracy = network.evaluate(*dataset.test, batch_size=run.config.evaluation_batch_size, verbose=0)
+def _evaluate(run, problem, dataset, journal):
     from keras_egru.sparsity import parameter_sparsity
 
     return records.compose(
@@ -170,11 +168,9 @@ def _evaluate(run, network, dataset, journal):
         epochs=journal.epochs,
         best_epoch=journal.best_epoch + 1,
         seconds=journal.seconds,
-        test_accuracy=float(accuracy),
-        test_loss=float(loss),
-        parameters=int(network.count_params()),
-        parameter_sparsity=parameter_sparsity(network)["overall"],
-        **sparsity(network, dataset.test.x, run),
+        parameters=int(problem.network.count_params()),
+        parameter_sparsity=parameter_sparsity(problem.network)["overall"],
+        **problem.test(),
     )
 
 

@@ -4,23 +4,20 @@ The EGRU paper's setting (section 5.2) is 28 x 28, one pixel a step; the size sw
 the image.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 from pydantic import Field, model_validator
 
-from benchmarks.config import Count, RunConfig
+from benchmarks.config import ClassifierConfig, Count
 from benchmarks.errors import CannotRun, ConfigError, DataMissing
+from benchmarks.tasks import data_folder
 from benchmarks.tasks.dataset import Dataset, Split
 
 SIDE = 28
 TRAINING = 60_000
 VALIDATION = 5_000  # the last of the training digits
-VARIABLE = "KERAS_EGRU_DATA"  # names the data folder where no argument does
 
 
-class SequentialMNISTConfig(RunConfig):
+class SequentialMNISTConfig(ClassifierConfig):
     image_size: int = Field(SIDE, description="28, or 14, 7, 4, 2 by the mean over square blocks")
     pixels_per_step: Count = 1
     validation_size: Count = Field(VALIDATION, le=VALIDATION)
@@ -41,6 +38,7 @@ class PermutedSequentialMNISTConfig(SequentialMNISTConfig):
 
 class SequentialMNIST:
     name = "smnist"
+    kind = "classification"
     summary = "MNIST digits, one pixel a step, 28x28 or smaller (EGRU paper)"
     config_class = SequentialMNISTConfig
 
@@ -49,15 +47,14 @@ class SequentialMNIST:
         size = config.train_size or available
         if size > available:
             raise ConfigError(f"train_size must be at most {available}, received {size}.")
-        folder = data_dir or os.environ.get(VARIABLE)
-        (x, y), (x_test, y_test) = load_mnist(folder)
+        (x, y), (x_test, y_test) = load_mnist(data_folder.chosen(data_dir))
         pixels = self.order(config)
         x, x_test = (to_sequences(images, config, pixels) for images in (x, x_test))
         held_out = slice(available, available + config.validation_size)
         whole = size == available and config.validation_size == VALIDATION
         return Dataset(
             name="MNIST",
-            path=data_dir or (f"${VARIABLE}" if folder else None),
+            path=data_folder.as_recorded(data_dir),
             classes=10,
             complete=whole and (config.test_size or len(y_test)) >= len(y_test),
             train=Split(x[:size], y[:size]),
@@ -128,7 +125,5 @@ def tfds_folder(data_dir):
     """The folder for `tensorflow_datasets`: `data_dir` itself or the `tfds` folder in it; None for its default."""
     if data_dir is None:
         return None
-    folder = Path(os.path.expanduser(data_dir))
-    if not folder.is_dir():
-        raise DataMissing(f"the data folder {data_dir} does not exist.")
+    folder = data_folder.existing(data_dir)
     return folder / "tfds" if not (folder / "mnist").is_dir() and (folder / "tfds").is_dir() else folder

@@ -7,7 +7,7 @@ start angle, a number of turns, a growth and the noise on every point; only the 
 import numpy as np
 from pydantic import Field
 
-from benchmarks.config import Count, NonNegative, RunConfig
+from benchmarks.config import ClassifierConfig, Count, NonNegative
 from benchmarks.errors import ConfigError
 from benchmarks.tasks.dataset import Dataset, Split
 
@@ -16,7 +16,7 @@ STEPS = 17
 HELD_OUT = 1_000  # each of validation and test
 
 
-class SpiralConfig(RunConfig):
+class SpiralConfig(ClassifierConfig):
     noise: NonNegative = Field(0.05, description="standard deviation of the noise on every coordinate")
     data_seed: int = Field(0, ge=0, description="of the generator; the same in every run, whatever --seed is")
     evaluation_size: Count = Field(HELD_OUT, description="examples in each of validation and test", le=HELD_OUT)
@@ -24,6 +24,7 @@ class SpiralConfig(RunConfig):
 
 class Spiral:
     name = "spiral"
+    kind = "classification"
     summary = "2-D spirals, 17 steps, clockwise or anticlockwise; generated (RTRL paper)"
     config_class = SpiralConfig
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import models
+from benchmarks import classification, models
 from benchmarks.config import resolve
 from benchmarks.tasks import TASKS
 from keras_egru.sparsity import EventRate, InternalState, TargetRate
@@ -64,17 +64,17 @@ def test_a_seed_decides_the_initial_weights():
 
 def test_the_cosine_schedule_warms_up_and_ends_at_the_share_asked_for():
     config = _config(
-        "epochs=10", "steps_per_epoch=null", "batch_size=50", "schedule=cosine", "warmup_epochs=2",
+        "epochs=10", "schedule=cosine", "warmup_epochs=2",
         "learning_rate=0.01", "final_learning_rate=0.1",
     )  # fmt: skip
-    rate = models.learning_rate(config, train_size=1000)  # 20 updates an epoch
+    rate = models.learning_rate(config, steps_per_epoch=20)
     values = [float(rate(step)) for step in (0, 20, 40, 120, 200)]
     assert values == pytest.approx([0.0, 0.005, 0.01, 0.0055, 0.001], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "sgd"])
 def test_the_optimizer_is_the_one_asked_for_and_clips_the_global_norm(name):
-    optimizer = models.optimizer(_config(f"optimizer={name}", "clipnorm=0.25"), 1000)
+    optimizer = models.optimizer(_config(f"optimizer={name}", "clipnorm=0.25"), steps_per_epoch=20)
     assert type(optimizer).__name__.lower() == name
     assert optimizer.global_clipnorm == 0.25
 
@@ -102,9 +102,9 @@ def _config(*assignments):
 
 
 def _layer(*assignments):
-    return models.recurrent_layer(_config(*assignments), "egru", seed=0)
+    return classification.recurrent_layer(_config(*assignments), "egru", seed=0)
 
 
 def _network(model, *assignments, seed=0):
     config = _config(*assignments)
-    return models.build(config, model, TASKS["spiral"].load(config, None), seed)
+    return classification.build(config, model, TASKS["spiral"].load(config, None), seed)

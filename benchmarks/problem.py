@@ -1,0 +1,40 @@
+"""What a run needs of a kind of problem: a network, batches to train it on, and figures that say how good it is."""
+
+from typing import Any, Protocol
+
+
+class Problem(Protocol):
+    """One network on one data set. `Problem(config, model, dataset, seed)` builds the network and compiles it.
+
+    network: What is trained.
+    batches: The training data, a `keras.utils.PyDataset` whose attribute `epoch` decides what comes.
+    """
+
+    network: Any
+    batches: Any
+
+    def fit_options(self) -> dict:
+        """Further keyword arguments of `fit`, validation data and callbacks among them."""
+
+    def figures(self) -> dict:
+        """Figures of the validation split after an epoch that `fit` does not log; None where one does not apply."""
+
+    def score(self, figures) -> float:
+        """How good an epoch with these figures is, to choose among epochs; more is better."""
+
+    def test(self) -> dict:
+        """Fields of the record that come from the test split, with the weights that the network has now."""
+
+    def deployed(self) -> Any:
+        """The network to be saved, with the same weights."""
+
+
+def problem_class(kind):
+    """The class behind a task's `kind`; Keras is imported here and not to list the tasks."""
+    if kind == "classification":
+        from benchmarks.classification import Classification
+
+        return Classification
+    from benchmarks.language_model import LanguageModel
+
+    return LanguageModel

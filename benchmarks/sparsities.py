@@ -1,0 +1,26 @@
+"""Sparsities and multiply-accumulates of a network on data, as records keep them."""
+
+import numpy as np
+
+SPARSITIES = ("activity_sparsity", "backward_sparsity", "surrogate_sparsity")
+
+
+def sparsity(network, x, batch_size) -> dict:
+    """Sparsities and MACs over the sequences `x`, of the network and of its recurrent `layers`.
+
+    A measure that does not apply to the model is None. MACs are per step of a sequence, and the effective ones meet a
+    weight that is not zero: in an event-based layer with an event or a nonzero input, in a dense one at every step.
+    """
+    from keras_egru.sparsity import measure
+
+    figures = measure(network, x, batch_size=batch_size)
+    for name, layer in figures["layers"].items():
+        if layer["activity_sparsity"] is None:
+            figures["effective_macs"] -= layer["effective_macs"]
+            layer["effective_macs"] = layer["dense_macs"] - _zero_weights(network.get_layer(name).cell)
+            figures["effective_macs"] += layer["effective_macs"]
+    return {name: figures[name] for name in (*SPARSITIES, "effective_macs", "dense_macs", "layers")}
+
+
+def _zero_weights(cell):
+    return sum(int(np.sum(np.asarray(kernel) == 0)) for kernel in (cell.kernel, cell.recurrent_kernel))

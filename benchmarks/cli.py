@@ -60,13 +60,16 @@ def list_(as_json: AsJson = False):
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    task: Annotated[str, typer.Argument(help="spiral, smnist or psmnist; `list` shows them.")],
+    task: Annotated[str, typer.Argument(help="spiral, smnist, psmnist or ptb; `list` shows them.")],
     preset: Annotated[
         Preset, typer.Option(help="smoke: seconds; cpu: minutes on two cores; paper: as published.")
     ] = "cpu",
     model: Annotated[Model, typer.Option(help="The recurrent layer.")] = "egru",
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder of tensorflow_datasets, or one that holds it. Default: KERAS_EGRU_DATA.")
+        str | None,
+        typer.Option(
+            help="Folder of tensorflow_datasets or ptb.*.txt, or one that holds it. Default: KERAS_EGRU_DATA."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of this run. Default runs/TASK-PRESET-MODEL-SEED.")] = None,
     set_: Annotated[
@@ -124,6 +127,9 @@ def _summarise(record):
     ):
         if record[name] is not None:
             table.add_row(name.replace("_", " "), f"{record[name]:.2%}")
+    for name in ("test_perplexity", "validation_perplexity"):
+        if record[name] is not None:
+            table.add_row(name.replace("_", " "), f"{record[name]:.2f}")
     for name in ("effective_macs", "dense_macs", "parameters", "seconds"):
         if record[name] is not None:
             table.add_row(name.replace("_", " "), f"{record[name]:,.0f}")
@@ -152,12 +158,11 @@ def report(
         written = reporting.write(folder, out or folder)
         if as_json:
             return print(json.dumps({**gathered, "written": [str(path) for path in written]}, indent=2))
-        shown = [(column, header) for column, header in reporting.COLUMNS if header]
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-        for column, header in shown:
+        for column, header in reporting.SHOWN.items():
             table.add_column(header, no_wrap=column != "run", overflow="fold")
         for cells in reporting.rows(gathered):
-            table.add_row(*(cells[column] for column, _ in shown))
+            table.add_row(*(cells[column] for column in reporting.SHOWN))
         console = Console(highlight=False)
         console.print(table)
         if any(not run["complete"] for run in gathered["runs"]):

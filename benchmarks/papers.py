@@ -14,9 +14,10 @@ class Published(NamedTuple):
     surrogate_sparsity: float | None
     effective_macs: float | None
     source: str
+    perplexity: float | None = None
 
 
-EGRU_PAPER = "EGRU paper"  # Subramoney et al. 2023, Table 2
+EGRU_PAPER = "EGRU paper"  # Subramoney et al. 2023, Tables 2 and 3
 
 PUBLISHED = (
     Published("smnist", "coRNN", 256, 0.994, None, None, 262e3, EGRU_PAPER),
@@ -24,4 +25,8 @@ PUBLISHED = (
     Published("smnist", "EGRU", 590, 0.983, 0.721, 0.274, 226e3, EGRU_PAPER),
     Published("psmnist", "coRNN", 256, 0.973, None, None, 262e3, EGRU_PAPER),
     Published("psmnist", "EGRU", 590, 0.951, 0.820, 0.084, 195e3, EGRU_PAPER),
+    Published("ptb", "AWD-LSTM", 1150, None, None, None, 24.0e6, EGRU_PAPER, perplexity=57.3),
+    Published("ptb", "GRU", 1350, None, None, None, 27.6e6, EGRU_PAPER, perplexity=66.3),
+    Published("ptb", "EGRU", 1350, None, 0.797, 0.463, 9.9e6, EGRU_PAPER, perplexity=57.2),
+    Published("ptb", "EGRU", 2000, None, 0.848, 0.429, 12.7e6, EGRU_PAPER, perplexity=57.0),
 )

@@ -8,6 +8,7 @@ SHOWN = {
     "loss": "loss {:.3f}",
     "accuracy": "accuracy {:.2%}",
     "val_accuracy": "validation {:.2%}",
+    "val_perplexity": "validation perplexity {:.1f}",
     "activity_sparsity": "silent {:.1%}",
     "backward_sparsity": "backward {:.1%}",
 }

@@ -7,23 +7,37 @@ from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun
 from benchmarks.papers import PUBLISHED
 
-# Column of the Markdown table and its header on the terminal; the terminal leaves out columns without a header.
 COLUMNS = (
-    ("run", "run"),
-    ("task", "task"),
-    ("preset", "preset"),
-    ("model", "model"),
-    ("units", "units"),
-    ("parameters", None),
-    ("test accuracy", "test"),
-    ("validation accuracy", None),
-    ("activity sparsity", "silent"),
-    ("backward sparsity", "backw."),
-    ("surrogate sparsity", "surr."),
-    ("effective MACs", "MACs"),
-    ("dense MACs", None),
-    ("minutes", None),
+    "run",
+    "task",
+    "preset",
+    "model",
+    "units",
+    "parameters",
+    "test accuracy",
+    "validation accuracy",
+    "test perplexity",
+    "validation perplexity",
+    "activity sparsity",
+    "backward sparsity",
+    "surrogate sparsity",
+    "effective MACs",
+    "dense MACs",
+    "minutes",
 )
+# A terminal is narrow: a header each for these cells, of which `test` is accuracy or perplexity, as the task has it.
+SHOWN = {
+    "run": "run",
+    "task": "task",
+    "preset": "preset",
+    "model": "model",
+    "units": "units",
+    "test": "test",
+    "activity sparsity": "silent",
+    "backward sparsity": "backw.",
+    "surrogate sparsity": "surr.",
+    "effective MACs": "MACs",
+}
 
 
 FOOTNOTE = "* trained or tested on part of the data"
@@ -33,7 +47,7 @@ def gather(folder) -> dict:
     """`{"runs": [...], "published": [...], "gaps": [...]}`, ready for JSON.
 
     `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units
-    and seed: the EGRU's test accuracy less that of each dense model.
+    and seed: the EGRU's test accuracy, or perplexity, less that of each dense model.
     """
     found = records.find(folder)
     runs = [_row(path.relative_to(folder), record) for path, record in found]
@@ -61,7 +75,8 @@ def write(folder, out) -> list:
     for path, record in records.find(folder):
         by_task.setdefault(record["task"], {})[_label(path.relative_to(folder), record)] = record
     for task, runs in by_task.items():
-        for name, png in (("accuracy", plots.learning_curves(runs)), ("sparsity", plots.sparsity_curves(runs))):
+        for name, plot in plots.PLOTS.items():
+            png = plot(runs)
             if png is not None:
                 written.append(out / f"{task}-{name}.png")
                 write_atomically(written[-1], png)
@@ -79,14 +94,19 @@ def rows(gathered) -> list:
 
 def _cells(row):
     published = "source" in row
+    accuracy = row["accuracy"] if published else row["test_accuracy"]
+    perplexity = row["perplexity"] if published else row["test_perplexity"]
     return {
         "task": row["task"],
         "preset": "-" if published else row["preset"] + ("" if row["complete"] else "*"),
         "model": row["model"],
-        "units": _number(row["units"]),
+        "units": _units(row["units"]),
         "parameters": _number(row.get("parameters")),
-        "test accuracy": _share(row["accuracy"] if published else row["test_accuracy"]),
+        "test": _perplexity(perplexity) if accuracy is None else _share(accuracy),
+        "test accuracy": _share(accuracy),
         "validation accuracy": _share(row.get("validation_accuracy")),
+        "test perplexity": _perplexity(perplexity),
+        "validation perplexity": _perplexity(row.get("validation_perplexity")),
         "activity sparsity": _share(row["activity_sparsity"]),
         "backward sparsity": _share(row.get("backward_sparsity")),
         "surrogate sparsity": _share(row["surrogate_sparsity"]),
@@ -102,12 +122,12 @@ def to_markdown(gathered, images=()) -> str:
     lines = [
         "# Benchmark report",
         "",
-        "Test accuracy is that of the epoch that was best on validation. Sparsities are shares of zeros on the test",
+        "Test figures are those of the epoch that was best on validation. Sparsities are shares of zeros on the test",
         "set; what the papers call backward sparsity is the column 'surrogate sparsity'. MACs are per sequence step.",
         "",
-        "| " + " | ".join(column for column, _ in COLUMNS) + " |",
+        "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(cells[column] for column, _ in COLUMNS) + " |" for cells in rows(gathered)),
+        *("| " + " | ".join(cells[column] for column in COLUMNS) + " |" for cells in rows(gathered)),
         "",
         *([FOOTNOTE, ""] if any(not run["complete"] for run in gathered["runs"]) else []),
     ]
@@ -118,9 +138,13 @@ def to_markdown(gathered, images=()) -> str:
 
 
 def describe_gap(gap) -> str:
+    if gap["figure"] == "test_accuracy":
+        difference = f"{100 * gap['difference']:+.2f} points of test accuracy"
+    else:
+        difference = f"{gap['difference']:+.2f} of test perplexity"
     return (
-        f"{gap['task']} ({gap['preset']}, {gap['units']} units, seed {gap['seed']}): EGRU less {gap['peer'].upper()}: "
-        f"{100 * gap['difference']:+.2f} points of test accuracy"
+        f"{gap['task']} ({gap['preset']}, {_units(gap['units'])} units, seed {gap['seed']}): EGRU less "
+        f"{gap['peer'].upper()}: {difference}"
     )
 
 
@@ -144,12 +168,15 @@ def _gaps(runs):
         {
             **dict(zip(("task", "preset", "units", "seed"), key(ours), strict=True)),
             "peer": peer["model"],
-            "difference": ours["test_accuracy"] - peer["test_accuracy"],
+            "figure": figure,
+            "difference": ours[figure] - peer[figure],
         }
         for ours in runs
-        if ours["model"] == "egru" and ours["test_accuracy"] is not None
+        if ours["model"] == "egru"
         for peer in runs
-        if peer["model"] != "egru" and key(peer) == key(ours) and peer["test_accuracy"] is not None
+        if peer["model"] != "egru" and key(peer) == key(ours)
+        for figure in ("test_accuracy", "test_perplexity")
+        if ours[figure] is not None and peer[figure] is not None
     ]
 
 
@@ -160,6 +187,15 @@ def _label(path, record):
 
 def _share(value):
     return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _perplexity(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _units(value):
+    """`128`, or `256-256-128` of several layers."""
+    return "-".join(_number(units) for units in value) if isinstance(value, list | tuple) else _number(value)
 
 
 def _number(value):

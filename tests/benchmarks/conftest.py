@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -28,6 +29,21 @@ def mnist_folder():
         found = False
     if not found:
         pytest.skip("KERAS_EGRU_DATA names no folder with MNIST (tensorflow_datasets) in it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory):
+    """A folder `ptb` with three small texts in the format of Penn Treebank's, of a language with simple rules."""
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "ptb").mkdir()
+    for i, (name, sentences) in enumerate({"train": 300, "valid": 60, "test": 70}.items()):
+        rng = np.random.default_rng(i)
+        animals, verbs = ("cats", "dogs", "birds"), ("see", "hear")
+        lines = [
+            f" {rng.choice(animals)} {rng.choice(verbs)} <unk> N {rng.choice(animals)} \n" for _ in range(sentences)
+        ]
+        (folder / "ptb" / f"ptb.{name}.txt").write_text("".join(lines))
     return folder
 
 

@@ -5,7 +5,7 @@ import pytest
 
 def test_list_names_every_task_preset_and_model(call):
     rows = json.loads(call("list", "--json").stdout)
-    assert [row["task"] for row in rows] == ["spiral", "smnist", "psmnist"]
+    assert [row["task"] for row in rows] == ["spiral", "smnist", "psmnist", "ptb"]
     assert all(row["presets"] == ["smoke", "cpu", "paper"] for row in rows)
     assert all(row["models"] == ["egru", "gru", "lstm"] for row in rows)
     table = call("list")

@@ -1,0 +1,121 @@
+"""The next word of a text: embedding, stateful recurrent layers, read-out over the whole vocabulary.
+
+Training is truncated back-propagation over parallel streams, with all state (an EGRU's c as well as its y) carried from
+chunk to chunk; evaluation reads a text as one stream, in order. Figures are perplexities, exp of the mean -ln p.
+"""
+
+import math
+import sys
+
+import keras
+import numpy as np
+
+from benchmarks import models
+from benchmarks.sparsities import SPARSITIES, sparsity
+from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
+
+EVALUATION_WIDTH = 256  # words a step of evaluation: logits of 10 MB with 10,000 words
+
+
+class LanguageModel:
+    """The `Problem` of a `Corpus`.
+
+    A stateful network has a fixed number of streams, so a twin of one stream, to which weights are copied, evaluates
+    and is saved.
+    """
+
+    def __init__(self, config, model, dataset, seed):
+        self.config, self.dataset, self.model = config, dataset, model
+        self.batches = TextStreams(dataset.train, config.batch_size, config.steps, config.steps_per_epoch)
+        self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed)
+        self.network.compile(optimizer=models.optimizer(config, len(self.batches)), loss=_loss(), jit_compile=False)
+        # A regulariser would add to the cross-entropy of an evaluation.
+        plain = config.model_copy(update={"state_regularizer": None})
+        self.twin = build(plain, model, len(dataset.vocabulary), 1, seed)
+        self.twin.compile("sgd", _loss(), jit_compile=False)  # a saved model has some optimizer, and this one no slots
+
+    def fit_options(self):
+        return {"callbacks": [StateReset()]}
+
+    def figures(self):
+        twin, words = self.deployed(), self.dataset.validation
+        loss = cross_entropy(twin, words, EVALUATION_WIDTH)
+        measured = self._sparsity(words[: self.config.sparsity_sample + 1])
+        return {"val_loss": loss, "val_perplexity": perplexity(loss), **{name: measured[name] for name in SPARSITIES}}
+
+    def score(self, figures):
+        return -figures["val_perplexity"]
+
+    def test(self):
+        twin, words = self.deployed(), self.dataset.test
+        loss = cross_entropy(twin, words, EVALUATION_WIDTH)
+        return {"test_perplexity": perplexity(loss), "test_loss": loss, **self._sparsity(words)}
+
+    def deployed(self):
+        self.twin.set_weights(self.network.get_weights())
+        return self.twin
+
+    def _sparsity(self, words):
+        """Of a text read in order, but for the words after its last whole chunk."""
+        chunks = [x for x, _ in in_order(words, EVALUATION_WIDTH)]
+        whole = [x for x in chunks if x.shape == chunks[0].shape]
+        if self.model != "egru":
+            whole = whole[:1]  # a dense layer does the same work on any text
+        reset_states(self.twin)
+        measured = sparsity(self.twin, np.concatenate(whole), batch_size=1)
+        if self.config.tied:
+            # `measure` counts Dense layers as read-outs, and this one is an embedding.
+            silent = measured["layers"][f"recurrent_{len(self.config.units)}"]["activity_sparsity"] or 0.0
+            products = len(self.dataset.vocabulary) * self.config.embedding_units
+            measured["effective_macs"] += (1.0 - silent) * products
+            measured["dense_macs"] += products
+        return measured
+
+
+def perplexity(cross_entropy) -> float:
+    """exp of the mean -ln p; infinite where that is beyond floating point."""
+    return math.exp(cross_entropy) if cross_entropy < math.log(sys.float_info.max) else math.inf
+
+
+def build(config, model, vocabulary_size, streams, seed) -> keras.Model:
+    """A network, not compiled yet, from int32 `[streams, time]` to logits `[streams, time, vocabulary_size]`.
+
+    Args:
+        config: `LanguageModelConfig`.
+        model: "egru", "gru" or "lstm".
+        vocabulary_size: Number of words.
+        streams: Texts read at a time, each with its own state.
+        seed: Integer; decides the initial weights and every dropout mask.
+    """
+    keras.utils.set_random_seed(seed)
+    words = keras.Input(batch_shape=(streams, None), dtype="int32")
+    embedding = keras.layers.ReversibleEmbedding(
+        vocabulary_size,
+        config.embedding_units,
+        embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1),  # as AWD-LSTM has it
+        name="embedding",
+    )
+    hidden = _dropped(embedding(words), config.input_dropout, seed)
+    for i, units in enumerate(config.units):
+        hidden = _dropped(hidden, config.hidden_dropout, seed + i) if i else hidden
+        layer = models.recurrent_layer(
+            config, model, units, seed + i, return_sequences=True, stateful=True, name=f"recurrent_{i + 1}"
+        )
+        hidden = layer(hidden)
+        if model == "egru" and config.update_gate_bias:
+            models.set_update_gate_bias(layer, config.update_gate_bias)
+    hidden = _dropped(hidden, config.dropout, seed + len(config.units))
+    if config.tied:
+        logits = embedding(hidden, reverse=True)
+    else:
+        logits = keras.layers.Dense(vocabulary_size, name="readout")(hidden)
+    return keras.Model(words, logits, name=model)
+
+
+def _dropped(hidden, rate, seed):
+    """Variational dropout: one mask a stream and chunk."""
+    return keras.layers.SpatialDropout1D(rate, seed=seed)(hidden) if rate else hidden
+
+
+def _loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

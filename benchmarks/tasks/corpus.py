@@ -1,0 +1,56 @@
+"""What a language task hands to the training loop: three texts as numbers of words."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+END, UNKNOWN = "<eos>", "<unk>"
+
+
+class Corpus(NamedTuple):
+    """The three texts, int32 `[words]`. The validation text selects, the test text is looked at once, at the end.
+
+    name: of the data, for the record.
+    path: the folder as the user typed it.
+    complete: whether every word of the published data set is used.
+    vocabulary: the words by their numbers, the most frequent first.
+    """
+
+    name: str
+    path: str | None
+    complete: bool
+    vocabulary: tuple[str, ...]
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    def describe(self) -> dict:
+        """The record's `dataset` entry; sizes are words."""
+        return {
+            "name": self.name,
+            "path": self.path,
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "complete": self.complete,
+            "vocabulary": len(self.vocabulary),
+        }
+
+
+def split(text) -> list:
+    """The words of a text of one sentence a line; every line ends with the word `<eos>`."""
+    return text.replace("\n", f" {END} ").split()
+
+
+def vocabulary_of(words) -> tuple:
+    """The different words, the most frequent first and equally frequent ones by their letters; `<unk>` is one."""
+    counts = Counter(words)
+    counts.setdefault(UNKNOWN, 0)
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+
+
+def encode(words, vocabulary) -> np.ndarray:
+    """The numbers of the words, int32; a word that the vocabulary has not is `<unk>`."""
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    return np.array([numbers.get(word, numbers[UNKNOWN]) for word in words], "int32")

@@ -1,0 +1,162 @@
+import json
+import math
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import records
+from benchmarks.config import resolve
+from benchmarks.language_model import LanguageModel, perplexity
+from benchmarks.streams import cross_entropy, in_order, reset_states
+from benchmarks.tasks import TASKS
+from benchmarks.training import Run, execute
+
+SMALL = ("units=12,8", "validation_size=null", "test_size=null", "batch_size=4", "steps=9", "steps_per_epoch=null")
+
+
+@pytest.mark.parametrize("model", ["egru", "gru", "lstm"])
+def test_a_text_read_in_chunks_is_the_text_read_at_once(text_folder, model):
+    problem = _problem(text_folder, model)
+    twin, words = problem.deployed(), problem.dataset.validation[:100]
+    reset_states(twin)
+    logits = np.asarray(twin(words[None, :-1]), "float64")[0]
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+    expected = -np.mean(log_p[np.arange(99), words[1:]])
+    for width in (99, 7):
+        assert cross_entropy(twin, words, width) == pytest.approx(expected, rel=1e-5)
+    # A chunk that began from zero would not see what came before it.
+    forgetful = np.mean([cross_entropy(twin, np.append(x, y[:, -1:]), 7) for x, y in in_order(words, 7)])
+    assert forgetful != pytest.approx(expected, rel=1e-5)
+
+
+def test_parallel_streams_carry_both_states_as_one_stream_does(text_folder):
+    problem = _problem(text_folder, "egru")
+    twin, layer = problem.deployed(), problem.network.get_layer("recurrent_1")
+    reset_states(problem.network)
+    for i in range(3):
+        x, _ = problem.batches[i]
+        problem.network(x)
+    for stream in range(4):
+        reset_states(twin)
+        twin(problem.batches.inputs[stream : stream + 1, :27])
+        for state, alone in zip(layer.states, twin.get_layer("recurrent_1").states, strict=True):
+            np.testing.assert_allclose(state[stream], alone[0], rtol=1e-5, atol=1e-6)
+            assert np.any(np.asarray(alone))
+
+
+def test_the_figures_of_validation_leave_out_a_regularizer(text_folder):
+    problem = _problem(text_folder, "egru", "state_regularizer=target_rate", "state_regularizer_weight=100")
+    assert problem.figures()["val_loss"] < 5.0
+    problem.network(problem.batches[0][0])
+    assert float(problem.network.losses[0]) > 5.0
+
+
+@pytest.mark.parametrize("sizes", ["embedding_size=null", "embedding_size=5"])
+def test_macs_count_layers_and_a_read_out_tied_or_not(text_folder, sizes):
+    words = 8
+    problem = _problem(text_folder, "gru", sizes, "test_size=100")
+    embedding = problem.config.embedding_units
+    layers = 3 * 12 * (embedding + 12) + 3 * 8 * (12 + 8)
+    figures = problem.test()
+    assert figures["dense_macs"] == figures["effective_macs"] == layers + words * 8
+    tied = problem.network.count_params() == layers + 6 * 12 + 6 * 8 + words * 8
+    assert tied == (embedding == 8)
+
+    egru = _problem(text_folder, "egru", sizes, "test_size=100").test()
+    assert egru["dense_macs"] == figures["dense_macs"]
+    first, second = (1.0 - egru["layers"][f"recurrent_{i}"]["activity_sparsity"] for i in (1, 2))
+    events = 12 * first * 3 * (12 + 8) + 8 * second * (3 * 8 + words)  # an event meets its own layer and the next
+    assert egru["effective_macs"] == pytest.approx(embedding * 3 * 12 + events, rel=1e-6)
+
+
+def test_a_run_learns_the_text_and_its_model_needs_keras_alone(text_folder, call, tmp_path):
+    options = [part for assignment in (*SMALL, "epochs=3") for part in ("--set", assignment)]
+    result = call("run", "ptb", "--preset", "smoke", "--data-dir", text_folder, "--out", tmp_path, "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "validation perplexity" in result.stderr
+    record = json.loads(result.stdout)
+    assert set(record) == set(records.FIELDS)
+    assert record["test_accuracy"] is None
+    assert 1.0 < record["test_perplexity"] < 6.0  # 8 words; the rules leave about 1.8
+    assert record["test_perplexity"] == pytest.approx(math.exp(record["test_loss"]))
+    best = min(epoch["val_perplexity"] for epoch in record["epochs"])
+    assert record["validation_perplexity"] == record["epochs"][record["best_epoch"] - 1]["val_perplexity"] == best
+    assert all(0.0 < epoch["activity_sparsity"] < 1.0 for epoch in record["epochs"])
+    saved = keras.saving.load_model(tmp_path / "model.keras")
+    test = TASKS["ptb"].load(_config(), str(text_folder)).test
+    assert cross_entropy(saved, test, 50) == pytest.approx(record["test_loss"], rel=1e-5)
+
+
+def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(text_folder, tmp_path):
+    assignments = [
+        "epochs=3",
+        "input_dropout=0.1",
+        "hidden_dropout=0.2",
+        "dropout=0.1",
+        "dropconnect=0.2",
+        "optimizer=adamw",
+        "weight_decay=0.01",
+        "schedule=cosine",
+        "steps_per_epoch=20",
+    ]
+    whole = execute(_run(text_folder, tmp_path / "whole", assignments))
+    with pytest.raises(KeyboardInterrupt):
+        execute(_run(text_folder, tmp_path / "parts", assignments, progress=InterruptAfter(epoch=1)))
+    parts = execute(_run(text_folder, tmp_path / "parts", assignments, resume=True))
+    for name in ("epochs", "test_perplexity", "validation_perplexity", "effective_macs"):
+        assert _timeless(parts[name]) == _timeless(whole[name]), name
+    assert len({epoch["loss"] for epoch in whole["epochs"]}) == 3
+
+
+def test_the_test_text_decides_nothing(text_folder, tmp_path):
+    shutil.copytree(text_folder, tmp_path / "other")
+    (tmp_path / "other" / "ptb" / "ptb.test.txt").write_text(" cats hear N N see <unk> birds dogs \n" * 40)
+    first, second = (
+        execute(_run(folder, tmp_path / f"run{i}", ["epochs=2", "steps_per_epoch=40"]))
+        for i, folder in enumerate((text_folder, tmp_path / "other"))
+    )
+    assert _timeless(first["epochs"]) == _timeless(second["epochs"])
+    assert first["best_epoch"] == second["best_epoch"]
+    assert second["test_perplexity"] > 1.5 * first["test_perplexity"]
+
+
+def test_a_perplexity_beyond_numbers_is_infinite():
+    assert perplexity(math.log(50.0)) == pytest.approx(50.0)
+    assert perplexity(1e4) == math.inf
+
+
+class InterruptAfter(keras.callbacks.Callback):
+    """Ctrl-C once an epoch is over and its checkpoint written."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.epoch:
+            raise KeyboardInterrupt
+
+
+def _config(*assignments, model="egru"):
+    return resolve(TASKS["ptb"].config_class, "ptb", "smoke", model, [*SMALL, *assignments])
+
+
+def _problem(folder, model, *assignments):
+    """An untrained language model with embeddings so large that what was read shows in what is predicted."""
+    config = _config(*assignments, model=model)
+    problem = LanguageModel(config, model, TASKS["ptb"].load(config, str(folder)), seed=0)
+    embeddings = problem.network.get_layer("embedding").embeddings
+    embeddings.assign(20.0 * embeddings)
+    return problem
+
+
+def _run(text_folder, out, assignments, resume=False, progress=None):
+    return Run("ptb", "smoke", "egru", _config(*assignments), 0, str(text_folder), out, "a test", resume, progress)
+
+
+def _timeless(figures):
+    if not isinstance(figures, list):
+        return figures
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in figures]

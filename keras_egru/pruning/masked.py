@@ -67,7 +67,8 @@ class Masked(keras.layers.Wrapper):
     It is called as the layer itself: the same call arguments (`initial_state`, `mask`, `training`), output, mask of the
     output and, of recurrent layers, `stateful` and `reset_state`. Frozen weights keep their masks too.
 
-    A cell or layer that has the attributes `kernel_mask` or `recurrent_mask` gets the mask variables there.
+    A cell or layer that has the properties `kernel_mask` or `recurrent_mask` gets the mask variables there, by
+    `object.__setattr__`, so that Keras does not track them twice.
 
     Subclasses that change masks during training override `mask_after_update`.
 
@@ -202,11 +203,11 @@ class Masked(keras.layers.Wrapper):
                 f"received {name!r}."
             )
         mask = np.asarray(mask)
-        if mask.shape != tuple(masked_weight.mask.shape) or not np.isin(mask, (0, 1)).all():
-            raise ValueError(
-                f"`mask` of '{name}' must consist of zeros and ones of shape {tuple(masked_weight.mask.shape)}, "
-                f"received values from {mask.min(initial=0)} to {mask.max(initial=0)} of shape {mask.shape}."
-            )
+        shape = tuple(masked_weight.mask.shape)
+        if mask.shape != shape:
+            raise ValueError(f"`mask` of '{name}' must be of shape {shape}, received shape {mask.shape}.")
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError(f"`mask` of '{name}' must consist of zeros and ones, received {np.unique(mask)}.")
         masked_weight.mask.assign(mask)
         masked_weight.apply()
 
@@ -297,4 +298,5 @@ def _show_masks(layer, masks):
                 continue
             weight = getattr(part, attribute, None)
             mask = next((pair.mask for pair in masks if pair.weight is weight), None)
-            setattr(part, mask_attribute, mask)
+            # `setattr` of a Keras layer would track the variable a second time.
+            object.__setattr__(part, mask_attribute, mask)

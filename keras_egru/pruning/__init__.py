@@ -8,6 +8,7 @@ from keras_egru.pruning.low_magnitude import PruneLowMagnitude
 from keras_egru.pruning.masked import Masked, MaskedWeight, masked_layers
 from keras_egru.pruning.prunable import PrunableWeight, prunable_weights
 from keras_egru.pruning.prune import prune_low_magnitude, strip_pruning
+from keras_egru.pruning.random_mask import RandomMask, random_mask
 from keras_egru.pruning.unit_removal import UnitRemoval, remove_units
 
 __all__ = [
@@ -18,11 +19,13 @@ __all__ = [
     "PrunableWeight",
     "PruneLowMagnitude",
     "PruningSummaries",
+    "RandomMask",
     "UnitRemoval",
     "UpdatePruningStep",
     "masked_layers",
     "prunable_weights",
     "prune_low_magnitude",
+    "random_mask",
     "remove_units",
     "strip_pruning",
 ]

@@ -43,7 +43,7 @@ class Backward {
         recurrent_(tiles_, in.recurrent_kernel, shape.units, ShouldPack(shape.batch)),
         list_all_(!recurrent_.packed() && options.products == Products::kDense),
         density_(recurrent_.packed() && options.products != Products::kDense
-                     ? SampledDensity(in.recurrent_kernel, shape.units, kGates * shape.units)
+                     ? SampledDensity(in.recurrent_kernel, shape.units, kGates * shape.units, kMostLive)
                      : 1),
         recurrent_blocks_(kernels_),
         gradient_blocks_(kernels_),
@@ -203,7 +203,7 @@ class Backward {
         return PackGradients(t, first_gate, gates);
       case Way::kLive:
         if (!live_) {
-          live_ = std::make_unique<LiveRows<T>>(kernels_, tiles_, team_, in_.recurrent_kernel);
+          live_ = std::make_unique<LiveLists<T>>(kernels_, tiles_, team_, in_.recurrent_kernel, LiveLists<T>::Of::kRows);
           samples_.Resize(row_blocks_ * tiles_.count * kGates * tiles_.width * tiles_.width);
         }
         return SpreadGradients(t, first_gate, gates);
@@ -298,7 +298,11 @@ class Backward {
       for (int64_t k = 0; k < tiles_.count; ++k) {
         for (int gate = first_gate; gate < first_gate + gates; ++gate) {
           const bool begins = k == 0 && gate == first_gate;
-          accumulate({rows, live_->From(k, gate, tiles_.first(tile)), begins ? zeros : TileRows<const T>(sums), sums, source});
+          AccumulateArguments<T> product = live_->Product(tile, k, gate);
+          product.start = begins ? zeros : TileRows<const T>(sums);
+          product.output = sums;
+          product.source = source;
+          accumulate(product);
         }
       }
       kernels_.transpose({rows, count, sums.base[0], width, result, width, result, width});
@@ -452,7 +456,7 @@ class Backward {
   Buffer<int32_t> needed_index_;  // the entries whose dL/dy is needed next, [tile, batch, entry]
   Buffer<int32_t> needed_count_;  // [tile, batch]
   Way way_ = Way::kSparse;        // of the running step's product
-  std::unique_ptr<const LiveRows<T>> live_;  // of pruned weights, once they are needed
+  std::unique_ptr<const LiveLists<T>> live_;  // of pruned weights, once they are needed
   Buffer<T> samples_;                        // dA of one step, for live weights
   WeightGradient<T> recurrent_gradient_, input_gradient_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // one a member of the team

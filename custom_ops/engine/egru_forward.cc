@@ -415,9 +415,12 @@ class Forward {
       const TileRows<const T> source = {{Samples(samples, 0, b)}, {width}};
       const auto accumulate = kernels_.accumulate[0][CeilDivide(count, tiles_.lanes) - 1];
       for (int g = 0; g < gates; ++g) {
-        const int64_t first = (first_gate + g) * shape_.units + tiles_.first(tile);
-        for (int64_t chunk = 0; chunk < columns_->chunks(); ++chunk) {
-          accumulate({columns, columns_->From(chunk, first), chunk == 0 ? zeros : TileRows<const T>(sums), sums, source});
+        for (int64_t k = 0; k < tiles_.count; ++k) {
+          AccumulateArguments<T> product = columns_->Product(k, tile, first_gate + g);
+          product.start = k == 0 ? zeros : TileRows<const T>(sums);
+          product.output = sums;
+          product.source = source;
+          accumulate(product);
         }
         kernels_.transpose({columns, count, sums.base[0], width, to.start.base[g] + (b - b0) * to.start.stride[g],
                             to.start.stride[g], to.output.base[g] + (b - b0) * to.output.stride[g], to.output.stride[g]});
@@ -512,7 +515,7 @@ class Forward {
   const Buffer<T> widened_;  // 8-bit weights as numbers, where they are not read in place
   const EgruInputs<T> in_;
   const LivePieces<T>* const pieces_;    // of pruned weights, or null
-  const LiveColumns<T>* const columns_;
+  const LiveLists<T>* const columns_;
   const EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   TiledWeights<T> recurrent_;  // packed for sparse products

@@ -63,6 +63,7 @@ struct AccumulateArguments {
   TileRows<T> output;
   TileRows<const T> source;
   Ahead ahead = {};
+  const int32_t* order = nullptr;  // of the outputs, or null
 };
 
 constexpr int kStreams = 8;  // rows that are read at once, as many as the processor fetches ahead without being told
@@ -225,7 +226,8 @@ struct Costs {
   double accumulate, dots, gradient;    // sparse products: forward, backward, of the weight gradient
   double live, live_gradient;           // the same from live weights alone: forward and backward; weight gradient
   double live_vector, live_number;      // a piece of a row for one sample (add_pieces)
-  double stream_near, stream_far;       // a vector of a whole row for one sample (stream), from the cache and from beyond
+  double stream;                        // a vector of a whole row for one sample
+  double far_byte;                      // a byte that one core reads from beyond its cache
 };
 
 template <typename T>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <utility>
 
 #include "kernels.h"
@@ -12,6 +13,9 @@
 #include "tiles.h"
 
 namespace keras_egru {
+
+// What is larger than this does not stay in the caches of the cores from step to step.
+constexpr double kNearBytes = 4 << 20;
 
 template <typename T>
 class LivePieces {
@@ -24,19 +28,54 @@ class LivePieces {
         weights_(weights),
         count_(groups * kGates * tiles.units),
         begin_(groups * kGates * tiles.units) {
-    Count(team, tiles.lanes);
-    const int64_t vectors = pieces_;
-    Count(team, 1);
-    width_ = vectors * kernels.costs.live_vector < pieces_ * kernels.costs.live_number ? tiles.lanes : 1;
-    if (width_ > 1) Count(team, tiles.lanes);
+    const int64_t lists = count_.size(), room = tiles.units + tiles.lanes;
+    Buffer<int32_t> vectors(lists), index(team.members() * room);
+    Buffer<T> value(team.members() * room);
+    const auto for_lists = [&](const auto& visit) {
+      team.Run(CeilDivide(lists, kListsTogether), [&](int64_t task, int member) {
+        for (int64_t list = task * kListsTogether; list < std::min(lists, (task + 1) * kListsTogether); ++list) {
+          int64_t columns;
+          const T* from = Columns(list, &columns);
+          int32_t* const at = index.get() + member * room;
+          visit(list, from, columns, at, kernels.list_nonzero(from, columns, at, value.get() + member * room));
+        }
+      });
+    };
+    for_lists([&](int64_t list, const T*, int64_t, const int32_t* at, int64_t found) {
+      count_[list] = static_cast<int32_t>(found);
+      vectors[list] = 0;
+      for (int64_t e = 0; e < found; ++e) vectors[list] += e == 0 || at[e] / tiles_.lanes != at[e - 1] / tiles_.lanes;
+    });
+    const double numbers_cost = Cost(std::accumulate(count_.get(), count_.get() + lists, int64_t{0}), 1);
+    const double vectors_cost = Cost(std::accumulate(vectors.get(), vectors.get() + lists, int64_t{0}), tiles.lanes);
+    cost_ = std::min(numbers_cost, vectors_cost);
+    if (vectors_cost < numbers_cost) {
+      width_ = tiles.lanes;
+      std::copy_n(vectors.get(), lists, count_.get());
+    }
+    for (int64_t list = 0; list < lists; ++list) {
+      begin_[list] = pieces_;
+      pieces_ += count_[list];
+    }
     place_.Resize(pieces_);
     value_.Resize(pieces_ * width_);
-    team.Run(groups * tiles.count, [&](int64_t task, int) { Fill(task / tiles.count, task % tiles.count); });
+    for_lists([&](int64_t list, const T* from, int64_t columns, const int32_t* at, int64_t found) {
+      int64_t piece = begin_[list];
+      for (int64_t e = 0; e < found; ++e) {
+        if (e > 0 && at[e] / width_ == at[e - 1] / width_) continue;
+        const int64_t first = at[e] / width_ * width_, valid = std::min(width_, columns - first);
+        T* to = value_.get() + piece * width_;
+        std::copy_n(from + first, valid, to);
+        std::fill(to + valid, to + width_, T{});
+        place_[piece++] = static_cast<int32_t>(first);
+      }
+    });
   }
 
   int64_t groups() const { return groups_; }
   int64_t width() const { return width_; }  // of a piece
-  int64_t pieces() const { return pieces_; }
+  // Nanoseconds of multiplying all rows once.
+  double cost() const { return cost_; }
   std::pair<int64_t, int64_t> TileRange(int64_t group) const {
     return {tiles_.count * group / groups_, tiles_.count * (group + 1) / groups_};
   }
@@ -61,49 +100,11 @@ class LivePieces {
     return weights_ + (row * kGates + gate) * tiles_.units + tiles_.first(first);
   }
 
-  static bool IsLive(const T* from, int64_t width) {
-    for (int64_t j = 0; j < width; ++j) {
-      if (from[j] != T(0)) return true;
-    }
-    return false;
-  }
-
-  void Count(Team& team, int64_t width) {
-    const int64_t lists = groups_ * kGates * tiles_.units;
-    team.Run(CeilDivide(lists, kListsTogether), [&](int64_t task, int) {
-      for (int64_t list = task * kListsTogether; list < std::min(lists, (task + 1) * kListsTogether); ++list) {
-        int64_t columns;
-        const T* from = Columns(list, &columns);
-        int32_t found = 0;
-        for (int64_t j = 0; j < columns; j += width) found += IsLive(from + j, std::min(width, columns - j));
-        count_[list] = found;
-      }
-    });
-    pieces_ = 0;
-    for (int64_t list = 0; list < lists; ++list) {
-      begin_[list] = pieces_;
-      pieces_ += count_[list];
-    }
-  }
-
-  // The lists of a group for the rows of one tile.
-  void Fill(int64_t group, int64_t part) const {
-    const int64_t first_row = tiles_.first(part);
-    for (int64_t gate = 0; gate < kGates; ++gate) {
-      for (int64_t row = first_row; row < first_row + tiles_.valid(part); ++row) {
-        const int64_t list = (group * kGates + gate) * tiles_.units + row;
-        int64_t columns, piece = begin_[list];
-        const T* from = Columns(list, &columns);
-        for (int64_t j = 0; j < columns; j += width_) {
-          const int64_t valid = std::min(width_, columns - j);
-          if (!IsLive(from + j, valid)) continue;
-          T* to = value_.get() + piece * width_;
-          std::copy_n(from + j, valid, to);
-          std::fill(to + valid, to + width_, T{});
-          place_[piece++] = static_cast<int32_t>(j);
-        }
-      }
-    }
+  double Cost(int64_t pieces, int64_t width) const {
+    const Costs& costs = kernels_.costs;
+    const double bytes = static_cast<double>(pieces) * static_cast<double>(sizeof(int32_t) + width * sizeof(T));
+    const double near = static_cast<double>(pieces) * (width > 1 ? costs.live_vector : costs.live_number);
+    return bytes > kNearBytes ? std::max(near, bytes * costs.far_byte) : near;
   }
 
   const Kernels<T>& kernels_;
@@ -111,6 +112,7 @@ class LivePieces {
   const int64_t groups_;
   const T* const weights_;
   int64_t width_ = 1, pieces_ = 0;
+  double cost_;
   const Buffer<int32_t> count_;  // [groups, 3, units], of the pieces of a row
   const Buffer<int64_t> begin_;
   Buffer<int32_t> place_;  // of a piece: its first column in the group

@@ -10,31 +10,40 @@
 #include "egru.h"
 #include "live_lists.h"
 #include "live_pieces.h"
+#include "work.h"
 
 namespace keras_egru {
 
 template <typename T>
 struct PrunedWeights {
   std::unique_ptr<const LivePieces<T>> pieces;    // for few samples
-  std::unique_ptr<const LiveColumns<T>> columns;  // for many samples
+  std::unique_ptr<const LiveLists<T>> columns;  // for many samples
 };
 
 // Above this share of live weights none of the products that leave out the others is faster: not looked at further.
 constexpr double kMostLive = 0.7;
 
-// A matrix beyond this size is read from beyond the cache of a core in each step.
-constexpr double kNearBytes = 2 << 20;
-
-// The share of numbers that are not zero in some rows of a matrix, evenly spread.
+// The share of numbers that are not zero in some rows of a matrix, evenly spread; of the first alone where it is above
+// `enough`.
 template <typename T>
-double SampledDensity(const T* matrix, int64_t rows, int64_t columns) {
+double SampledDensity(const T* matrix, int64_t rows, int64_t columns, double enough) {
   const int64_t sampled = std::min<int64_t>(rows, 16);
-  int64_t live = 0;
-  for (int64_t s = 0; s < sampled; ++s) {
+  int64_t live = 0, seen = 0;
+  for (int64_t s = 0; s < sampled && (seen == 0 || live <= enough * seen); ++s, seen += columns) {
     const T* row = matrix + rows * s / sampled * columns;
     live += columns - std::count(row, row + columns, T(0));
   }
-  return sampled * columns == 0 ? 1.0 : static_cast<double>(live) / static_cast<double>(sampled * columns);
+  return seen == 0 ? 1.0 : static_cast<double>(live) / static_cast<double>(seen);
+}
+
+// Whether products from pieces of rows are made for this batch; else from lists.
+inline bool UsesPieces(const EgruShape& shape) { return !ShouldPack(shape.batch); }
+
+// Whether to look at all weights.
+template <typename T>
+bool MayBePruned(const EgruShape& shape, const EgruOptions& options, const T* recurrent_kernel) {
+  return options.products != Products::kDense &&
+         SampledDensity(recurrent_kernel, shape.units, kGates * shape.units, kMostLive) <= kMostLive;
 }
 
 // Null where the weights are not pruned, or so little that all of them had better be read. With Products::kSparse any zeros

@@ -8,6 +8,7 @@
 #include "../engine/tiles.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "pruned_cache.h"
 #include "scheduler.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor_shape.h"
@@ -116,6 +117,18 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
   return absl::OkStatus();
 }
 
+// Inputs 9 and 10 of the forward and the gradient op: the masks of the two kernels, or nothing.
+template <typename T>
+absl::Status ReadMasks(OpKernelContext* context, EgruInputs<T>* inputs) {
+  for (int i = 0; i < 2; ++i) {
+    const Tensor& mask = context->input(9 + i);
+    if (mask.NumElements() == 0) continue;
+    TF_RETURN_IF_ERROR(Expect(mask, i == 0 ? "kernel_mask" : "recurrent_mask", context->input(3 + i).shape()));
+    (i == 0 ? inputs->kernel_mask : inputs->recurrent_mask) = mask.flat<T>().data();
+  }
+  return absl::OkStatus();
+}
+
 // The attributes `all_y` and `all_c`, and the shapes of y and c that follow from them.
 struct Wanted {
   bool all_y, all_c;
@@ -164,6 +177,7 @@ class EgruSequenceOp : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
+    OP_REQUIRES_OK(context, ReadMasks(context, &inputs));
     Tensor *y, *c, *gates, *candidate, *counters;
     const int64_t saved_gates = save_for_backward_ ? SavedGates<T>(shape) : 0;
     const int64_t saved_candidate = save_for_backward_ ? SavedCandidate<T>(shape, options_) : 0;
@@ -173,6 +187,11 @@ class EgruSequenceOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(4, {5}, &counters));
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
+      // In training weights change with every call.
+      const std::shared_ptr<const PrunedWeights<T>> pruned =
+          save_for_backward_ ? FindPruned<T>(shape, options_, inputs.recurrent_kernel, &scheduler)
+                             : cache_.Find(context->input(4), shape, options_, &scheduler);
+      inputs.pruned = pruned.get();
       WriteCounters(
           EgruForward<T>(shape, options_, inputs,
                          {y->flat<T>().data(), c->flat<T>().data(), saved_gates ? gates->flat<T>().data() : nullptr,
@@ -186,6 +205,7 @@ class EgruSequenceOp : public OpKernel {
   EgruOptions options_;
   bool save_for_backward_;
   Wanted wanted_;
+  PrunedCache<T> cache_;
 };
 
 template <typename T>
@@ -230,21 +250,22 @@ class EgruSequenceGradOp : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
+    OP_REQUIRES_OK(context, ReadMasks(context, &inputs));
     const TensorShape sequence = {shape.batch, shape.time, shape.units};
     const int64_t saved_gates = SavedGates<T>(shape), saved_candidate = SavedCandidate<T>(shape, options_);
-    OP_REQUIRES_OK(context, Expect(context->input(9), "y", sequence));
-    OP_REQUIRES_OK(context, Expect(context->input(10), "c", sequence));
-    OP_REQUIRES_OK(context, Expect(context->input(11), "gates", {saved_gates}));
-    OP_REQUIRES_OK(context, Expect(context->input(12), "candidate", {saved_candidate}));
-    for (int i : {13, 14}) {  // empty where nothing was asked of y or of c
+    OP_REQUIRES_OK(context, Expect(context->input(11), "y", sequence));
+    OP_REQUIRES_OK(context, Expect(context->input(12), "c", sequence));
+    OP_REQUIRES_OK(context, Expect(context->input(13), "gates", {saved_gates}));
+    OP_REQUIRES_OK(context, Expect(context->input(14), "candidate", {saved_candidate}));
+    for (int i : {15, 16}) {  // empty where nothing was asked of y or of c
       if (context->input(i).NumElements() > 0) {
-        OP_REQUIRES_OK(context, Expect(context->input(i), i == 13 ? "grad_y" : "grad_c", sequence));
+        OP_REQUIRES_OK(context, Expect(context->input(i), i == 15 ? "grad_y" : "grad_c", sequence));
       }
     }
     // The gradients take the place of the gates where nobody else holds them, so that training keeps one copy.
     Tensor *gates, *candidate;
-    OP_REQUIRES_OK(context, Reuse(context, 11, 0, &gates));
-    OP_REQUIRES_OK(context, Reuse(context, 12, 1, &candidate));
+    OP_REQUIRES_OK(context, Reuse(context, 13, 0, &gates));
+    OP_REQUIRES_OK(context, Reuse(context, 14, 1, &candidate));
     std::vector<Tensor*> out(9);
     for (int i = 2; i < 7; ++i) {
       OP_REQUIRES_OK(context, context->allocate_output(i, context->input(i - 1).shape(), &out[i]));
@@ -258,8 +279,8 @@ class EgruSequenceGradOp : public OpKernel {
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       const EgruGradientCounters found = EgruBackward<T>(
-          shape, options_, inputs, data(context->input(9)), data(context->input(10)), data(context->input(13)),
-          data(context->input(14)),
+          shape, options_, inputs, data(context->input(11)), data(context->input(12)), data(context->input(15)),
+          data(context->input(16)),
           {gates->flat<T>().data(), candidate->flat<T>().data(), out[2]->flat<T>().data(), out[3]->flat<T>().data(),
            out[4]->flat<T>().data(), out[5]->flat<T>().data(), out[6]->flat<T>().data(),
            grad_threshold.flat<T>().data()},

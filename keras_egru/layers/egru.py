@@ -285,6 +285,7 @@ class EGRU(keras.layers.RNN):
             inputs = ops.flip(inputs, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
         kernel, recurrent_kernel, bias, threshold = cell.step_weights()
+        kernel_mask, recurrent_mask = cell.weight_masks()
         zoneout = cell.zoneout or None
         recurrent_dropout_mask = output_dropout_mask = None
         if training:
@@ -306,6 +307,8 @@ class EGRU(keras.layers.RNN):
             bias,
             threshold,
             recurrent_scale=cell.recurrent_scale,
+            kernel_mask=kernel_mask,
+            recurrent_mask=recurrent_mask,
             reset=cell.reset,
             reset_after=cell.reset_after,
             surrogate=cell.surrogate,

@@ -156,6 +156,16 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.output_size = self.units
         self._output_dropout_mask = None
         self._dropconnect_mask = None
+        # Of pruned kernels: variables of zeros and ones, or None. Where one is zero the weight is, and gets no gradient.
+        self.kernel_mask = None
+        self.recurrent_mask = None
+
+    def __setattr__(self, name, value):
+        if name in ("kernel_mask", "recurrent_mask"):
+            # Keras would save them with the cell, and they are another's: the pruning wrapper's.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def step_dtype(self) -> str:
@@ -232,6 +242,11 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
 
         return tuple(as_tensor(weight) for weight in (self.kernel, self.recurrent_kernel, self.bias, self.threshold))
 
+    def weight_masks(self):
+        """`(kernel_mask, recurrent_mask)` as tensors of `step_dtype`, or None."""
+        masks = (self.kernel_mask, self.recurrent_mask)
+        return tuple(None if mask is None else ops.cast(ops.convert_to_tensor(mask), self.step_dtype) for mask in masks)
+
     def call(self, sequence, states, training=False):
         check_float(sequence, "sequence", self.name)
         self.check_states(states, sequence.shape[0])
@@ -239,6 +254,8 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         x, y, c = (ops.cast(tensor, self.step_dtype) for tensor in (sequence, *states))
         kernel, recurrent_kernel, bias, threshold = self.step_weights()
         recurrent_kernel = quantization.widened(self, recurrent_kernel)
+        kernel_mask, recurrent_mask = self.weight_masks()
+        kernel, recurrent_kernel = masked(kernel, kernel_mask), masked(recurrent_kernel, recurrent_mask)
         zoneout, recurrent_dropout_mask = self.zoneout or None, None
         if training:
             x = masked(x, self.get_dropout_mask(sequence))

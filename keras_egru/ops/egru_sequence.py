@@ -52,6 +52,8 @@ def egru_sequence(
     threshold,
     *,
     recurrent_scale=None,
+    kernel_mask=None,
+    recurrent_mask=None,
     reset="threshold",
     reset_after=True,
     surrogate=None,
@@ -76,6 +78,9 @@ def egru_sequence(
         threshold: `[units]`, or `[1]` for one shared threshold, inside (0, 1).
         recurrent_scale: None, or `[3 units]`: column j of an int8 recurrent kernel stands for `recurrent_scale[j]`
             times its integers. For inference: there is no gradient then.
+        kernel_mask: None, or zeros and ones of the shape of `kernel`: where it is zero the weight is pruned. The weight
+            must be zero there; it gets no gradient.
+        recurrent_mask: The same for `recurrent_kernel`.
         reset: `"threshold"` (default), `"subtract"` (the paper's Eq. 2) or `"zero"`.
         reset_after: Whether the gate r multiplies after the recurrent product. Default True, as in Keras's GRU.
         surrogate: A `keras_egru.surrogates.Surrogate`; default `Triangular(height=0.7, width=1.0)`.
@@ -117,6 +122,8 @@ def egru_sequence(
         bias,
         threshold,
         mask,
+        kernel_mask,
+        recurrent_mask,
         reset,
         reset_after,
         implementation,
@@ -137,8 +144,10 @@ def egru_sequence(
     recompute = checkpoint_steps is not None and training
     options = {"reset": reset, "reset_after": reset_after, "surrogate": surrogate}
     products = "dense" if implementation == "dense" else "auto"
-    if recurrent_scale is not None and not use_fused:
-        recurrent_kernel = int8_kernel.widen(recurrent_kernel, recurrent_scale)
+    if not use_fused:
+        if recurrent_scale is not None:
+            recurrent_kernel = int8_kernel.widen(recurrent_kernel, recurrent_scale)
+        kernel, recurrent_kernel = _masked(kernel, kernel_mask), _masked(recurrent_kernel, recurrent_mask)
 
     def sequence(inputs, initial_y, initial_c, *weights, mask, zoneout, training):
         if use_fused and recurrent_scale is not None:
@@ -149,7 +158,7 @@ def egru_sequence(
         if use_fused:
             return fused_egru.run(
                 inputs, initial_y, initial_c, *weights, mask=mask, zoneout=zoneout, training=training,
-                keep=keep, products=products, **options,
+                kernel_mask=kernel_mask, recurrent_mask=recurrent_mask, keep=keep, products=products, **options,
             )  # fmt: skip
         y, c = _reference(
             inputs, initial_y, initial_c, *weights, mask=mask, zoneout=zoneout,
@@ -168,6 +177,10 @@ def egru_sequence(
     if recurrent_scale is not None:
         y, c = int8_kernel.without_gradient(y), int8_kernel.without_gradient(c)
     return EGRUSequence(y, c, Counters(*counters))
+
+
+def _masked(weights, mask):
+    return weights if mask is None else weights * ops.cast(mask, weights.dtype)
 
 
 def _reference(
@@ -224,8 +237,9 @@ def _count(inputs, y, c, threshold, mask, surrogate):
 
 
 def _validate(
-    inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold, mask, reset, reset_after, implementation
-):
+    inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold, mask, kernel_mask, recurrent_mask,
+    reset, reset_after, implementation,
+):  # fmt: skip
     """Checks what is static; dynamic sizes are the op's to check."""
     if reset not in RESETS:
         raise ValueError(f"`reset` must be one of {RESETS}, received {reset!r}.")
@@ -251,6 +265,12 @@ def _validate(
         expected["bias"] = (bias, (2, 3 * units) if reset_after else (3 * units,))
     if mask is not None:
         expected["mask"] = (mask, (batch, time))
+    for name, weights_mask, weights in (
+        ("kernel_mask", kernel_mask, kernel),
+        ("recurrent_mask", recurrent_mask, recurrent_kernel),
+    ):
+        if weights_mask is not None:
+            expected[name] = (weights_mask, tuple(weights.shape))
     for name, (tensor, shape) in expected.items():
         if not _compatible(tensor.shape, shape):
             raise ValueError(f"`{name}` must have the shape {shape}, received {tuple(tensor.shape)}.")

@@ -5,7 +5,8 @@ import keras
 from keras_egru.ops import checkpointed, library
 from keras_egru.surrogates import Triangular
 
-INPUTS = 9  # of the op: inputs, initial y and c, kernel, recurrent kernel, bias, threshold, mask, zoneout
+# Of the op: inputs, initial y and c, kernel, recurrent kernel, bias, threshold, mask, zoneout, the kernels' masks.
+INPUTS = 11
 OPTIONS = ("reset", "reset_after", "surrogate_height", "surrogate_width", "products")  # of the op and its gradient
 
 
@@ -23,7 +24,8 @@ def why_not(dtype="float32", surrogate=None, recurrent_dropout_mask=None) -> str
 
 def run(
     inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold,
-    *, mask, zoneout, reset, reset_after, surrogate, training, keep=checkpointed.STATES, products="auto",
+    *, mask, zoneout, reset, reset_after, surrogate, training, kernel_mask=None, recurrent_mask=None,
+    keep=checkpointed.STATES, products="auto",
 ):  # fmt: skip
     """`(y, c, counters)` of `egru_sequence`; with `training`, every step of `y` and `c`, whatever `keep` says.
 
@@ -33,9 +35,10 @@ def run(
 
     _register_gradient()
     tensors = _of_one_type(inputs, initial_y, initial_c, kernel, recurrent_kernel, bias, threshold)
-    mask, zoneout = _or_empty(mask, zoneout, inputs.dtype)
+    mask, zoneout = _or_empty(mask, [0, 0], tf.bool), _or_empty(zoneout, [0], inputs.dtype)
+    masks = [_or_empty(weights_mask, [0, 0], inputs.dtype) for weights_mask in (kernel_mask, recurrent_mask)]
     y, c, _, _, counters = library.load().keras_egru_egru_sequence(
-        *tensors, mask, zoneout,
+        *tensors, mask, zoneout, *masks,
         reset=reset, reset_after=reset_after,
         surrogate_height=surrogate.height, surrogate_width=surrogate.width, products=products,
         save_for_backward=bool(training), all_y=bool(training) or "y" in keep, all_c=bool(training) or "c" in keep,
@@ -52,7 +55,7 @@ def run_int8(
 
     before = _of_one_type(inputs, initial_y, initial_c, kernel)
     after = _of_one_type(inputs, recurrent_scale, bias, threshold)[1:]
-    mask, zoneout = _or_empty(mask, zoneout, inputs.dtype)
+    mask, zoneout = _or_empty(mask, [0, 0], tf.bool), _or_empty(zoneout, [0], inputs.dtype)
     y, c, counters = library.load().keras_egru_egru_sequence_int8(
         *before, recurrent_kernel, *after, mask, zoneout,
         reset=reset, reset_after=reset_after,
@@ -68,13 +71,11 @@ def _of_one_type(inputs, *tensors):
     return [tf.convert_to_tensor(tensor, inputs.dtype) for tensor in (inputs, *tensors)]
 
 
-def _or_empty(mask, zoneout, dtype):
-    """`mask` and `zoneout` as the op takes them, empty for None."""
+def _or_empty(tensor, shape, dtype):
+    """`tensor` as the op takes it, empty and of `shape` for None."""
     import tensorflow as tf
 
-    mask = tf.zeros([0, 0], tf.bool) if mask is None else tf.convert_to_tensor(mask)
-    zoneout = tf.zeros([0], dtype) if zoneout is None else tf.convert_to_tensor(zoneout, dtype)
-    return mask, zoneout
+    return tf.zeros(shape, dtype) if tensor is None else tf.convert_to_tensor(tensor, dtype)
 
 
 def _gradient(op, grad_y, grad_c, *_):
@@ -97,7 +98,7 @@ def _gradient(op, grad_y, grad_c, *_):
     )  # fmt: skip
     return [
         grad_inputs, grads.grad_initial_y, grads.grad_initial_c, grads.grad_kernel, grads.grad_recurrent_kernel,
-        grads.grad_bias, grads.grad_threshold, None, None,
+        grads.grad_bias, grads.grad_threshold, None, None, None, None,
     ]  # fmt: skip
 
 

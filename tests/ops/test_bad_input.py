@@ -64,16 +64,17 @@ op = pytest.mark.skipif(library.why_not() is not None, reason=str(library.why_no
 
 
 def raw_inputs():
-    return [*arguments(SHAPE).values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64)]
+    empty = tf.zeros([0, 0], tf.float64)
+    return [*arguments(SHAPE).values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64), empty, empty]
 
 
 @op
-@pytest.mark.parametrize("position", range(9))
+@pytest.mark.parametrize("position", range(11))
 @pytest.mark.parametrize("shape", [[7], [3, 2], [2, 0, 4], [1, 1, 1, 1]])
 def test_op_refuses_wrong_shapes(position, shape):
     inputs = raw_inputs()
     if position >= 7 and 0 in shape:
-        pytest.skip("an empty mask or zoneout means none")
+        pytest.skip("an empty mask, of steps or of weights, or zoneout means none")
     inputs[position] = tf.zeros(shape, inputs[position].dtype)
     if position == 8 and inputs[8].shape.num_elements() == 1:
         pytest.skip("one number is a zoneout rate")
@@ -85,14 +86,14 @@ def test_op_refuses_wrong_shapes(position, shape):
 def test_op_refuses_mixed_and_integer_types():
     inputs = raw_inputs()
     with pytest.raises((tf.errors.InvalidArgumentError, TypeError)):
-        library.load().keras_egru_egru_sequence(*[tf.cast(x, tf.int32) for x in inputs[:7]], inputs[7], inputs[8])
+        library.load().keras_egru_egru_sequence(*[tf.cast(x, tf.int32) for x in inputs[:7]], *inputs[7:])
     inputs[3] = tf.cast(inputs[3], tf.float32)
     with pytest.raises((tf.errors.InvalidArgumentError, TypeError)):
         library.load().keras_egru_egru_sequence(*inputs)
 
 
 @op
-@pytest.mark.parametrize("position", range(15))
+@pytest.mark.parametrize("position", range(17))
 def test_gradient_op_refuses_wrong_shapes(position):
     module, inputs = library.load(), raw_inputs()
     y, c, gates, candidate, _ = module.keras_egru_egru_sequence(*inputs)

@@ -214,7 +214,7 @@ def test_gradient_counters_count_what_the_tensors_show():
     given = arguments(shape, input_density=0.3)
     surrogate = Triangular(0.7, 0.2)
     module = library.load()
-    inputs = [*given.values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64)]
+    inputs = [*given.values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64), *[tf.zeros([0, 0], tf.float64)] * 2]
     options = {"surrogate_height": surrogate.height, "surrogate_width": surrogate.width}
     y, c, gates, candidate, _ = module.keras_egru_egru_sequence(*inputs, **options)
     gradients = module.keras_egru_egru_sequence_grad(
@@ -298,7 +298,7 @@ def test_a_graph_makes_no_gradient_for_an_output_that_is_not_used(time):
 
     operations = run.get_concrete_function().graph.get_operations()
     (gradient,) = (operation for operation in operations if operation.type == "KerasEgru>EgruSequenceGrad")
-    grad_y, grad_c = gradient.inputs[13:15]
+    grad_y, grad_c = gradient.inputs[15:17]
     assert grad_y.shape.as_list() == [4, time, 50]
     assert grad_c.shape.as_list() == [0, 0, 0]
     eager = values_and_gradients(given, (2 * egru_sequence(**given).y, tf.zeros([4, 6, 50], tf.float64)), training=True)

@@ -4,15 +4,18 @@ tfmot is imported when it is first needed; `PolynomialDecay` and `ConstantSparsi
 """
 
 from keras_egru.pruning.callbacks import PruningSummaries, UpdatePruningStep
+from keras_egru.pruning.deep_rewiring import DeepRewiring
 from keras_egru.pruning.low_magnitude import PruneLowMagnitude
 from keras_egru.pruning.masked import Masked, MaskedWeight, masked_layers
 from keras_egru.pruning.prunable import PrunableWeight, prunable_weights
 from keras_egru.pruning.prune import prune_low_magnitude, strip_pruning
 from keras_egru.pruning.random_mask import RandomMask, random_mask
+from keras_egru.pruning.rigl import RigL
 from keras_egru.pruning.unit_removal import UnitRemoval, remove_units
 
 __all__ = [
     "ConstantSparsity",
+    "DeepRewiring",
     "Masked",
     "MaskedWeight",
     "PolynomialDecay",
@@ -20,6 +23,7 @@ __all__ = [
     "PruneLowMagnitude",
     "PruningSummaries",
     "RandomMask",
+    "RigL",
     "UnitRemoval",
     "UpdatePruningStep",
     "masked_layers",

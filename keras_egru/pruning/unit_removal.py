@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_egru.layers.recording import record_states
 from keras_egru.pruning.channel_flow import directions, follow, functional
+from keras_egru.pruning.recurrent_states import recurrent_states
 
 
 class UnitRemoval(NamedTuple):
@@ -207,13 +208,7 @@ def _wrapped_configs(layer, config):
 @contextmanager
 def _states_at_zero(model):
     """Zeroes the states of stateful layers and puts them back at the end."""
-    states = [
-        state
-        for layer in model._flatten_layers()
-        if getattr(layer, "stateful", False)
-        for state in keras.tree.flatten(getattr(layer, "states", None))
-        if state is not None
-    ]
+    states = recurrent_states(model)
     before = [np.array(ops.convert_to_numpy(state)) for state in states]
     for state in states:
         state.assign(ops.zeros_like(state))

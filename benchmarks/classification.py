@@ -4,6 +4,7 @@ import keras
 
 from benchmarks import models
 from benchmarks.batches import Batches
+from benchmarks.pruning import Pruning
 from benchmarks.sparsities import SPARSITIES, sparsity
 
 
@@ -13,13 +14,11 @@ class Classification:
     def __init__(self, config, model, dataset, seed):
         self.config, self.dataset = config, dataset
         self.batches = Batches(dataset.train, config.batch_size, config.steps_per_epoch, seed)
-        self.network = build(config, model, dataset, seed)
-        self.network.compile(
-            optimizer=models.optimizer(config, len(self.batches)),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-            jit_compile=False,
-        )
+        self.pruning = Pruning(config, config.epochs * len(self.batches))
+        self.network = build(config, model, dataset, seed, self.pruning.wrap)
+        _compile(self.network, models.optimizer(config, len(self.batches)))
+        self.plain = build(config, model, dataset, seed)
+        _compile(self.plain, "sgd")  # a saved model has some optimizer, and this one no slots
 
     def fit_options(self):
         return {
@@ -28,25 +27,34 @@ class Classification:
         }
 
     def figures(self):
-        sample = self.dataset.validation.x[: self.config.sparsity_sample]
-        measured = sparsity(self.network, sample, self.config.evaluation_batch_size)
-        return {name: measured[name] for name in SPARSITIES}
+        network, sample = self.deployed(), self.dataset.validation.x[: self.config.sparsity_sample]
+        measured = sparsity(network, sample, self.config.evaluation_batch_size)
+        return {name: measured[name] for name in SPARSITIES} | self.pruning.figures(network)
 
     def score(self, figures):
         return figures["val_accuracy"]
 
     def test(self):
-        x, y = self.dataset.test
+        network, (x, y) = self.deployed(), self.dataset.test
         batch_size = self.config.evaluation_batch_size
-        loss, accuracy = self.network.evaluate(x, y, batch_size=batch_size, verbose=0)
-        measured = sparsity(self.network, x, batch_size)
-        return {"test_accuracy": float(accuracy), "test_loss": float(loss), **measured}
+        loss, accuracy = network.evaluate(x, y, batch_size=batch_size, verbose=0)
+        return {"test_accuracy": float(accuracy), "test_loss": float(loss), **sparsity(network, x, batch_size)}
 
     def deployed(self):
-        return self.network
+        self.plain.set_weights(self.pruning.stripped(self.network).get_weights())
+        return self.plain
 
 
-def build(config, model, dataset, seed) -> keras.Model:
+def _compile(network, optimizer):
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+
+
+def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model:
     """A network, not compiled yet, for sequences like `dataset`'s.
 
     Args:
@@ -54,11 +62,13 @@ def build(config, model, dataset, seed) -> keras.Model:
         model: "egru", "gru" or "lstm".
         dataset: `Dataset`; only its shapes are used.
         seed: Integer; decides the initial weights and every dropout mask.
+        wrap: Takes every layer with weights and returns what takes its place, such as `Pruning.wrap`.
     """
     keras.utils.set_random_seed(seed)
     steps, features = dataset.train.x.shape[1:]
     inputs = keras.Input((steps, features))
-    hidden = recurrent_layer(config, model, seed)(inputs)
+    recurrent = recurrent_layer(config, model, seed)
+    hidden = wrap(recurrent)(inputs)
     if config.readout == "trace":
         from keras_egru.layers import ExponentialTrace
 
@@ -67,11 +77,10 @@ def build(config, model, dataset, seed) -> keras.Model:
         hidden = keras.layers.GlobalAveragePooling1D(name="readout")(hidden)
     if config.dropout:
         hidden = keras.layers.Dropout(config.dropout, seed=seed + 1)(hidden)
-    outputs = keras.layers.Dense(dataset.classes, name="classifier")(hidden)
-    network = keras.Model(inputs, outputs, name=model)
+    outputs = wrap(keras.layers.Dense(dataset.classes, name="classifier"))(hidden)
     if model == "egru" and config.update_gate_bias:
-        models.set_update_gate_bias(network.get_layer("recurrent"), config.update_gate_bias)
-    return network
+        models.set_update_gate_bias(recurrent, config.update_gate_bias)
+    return keras.Model(inputs, outputs, name=model)
 
 
 def recurrent_layer(config, model, seed):

@@ -71,7 +71,18 @@ def run(
             help="Folder of tensorflow_datasets or ptb.*.txt, or one that holds it. Default: KERAS_EGRU_DATA."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of this run. Default runs/TASK-PRESET-MODEL-SEED.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of this run. Default runs/NAME, as runs/ptb-cpu-egru-0.")
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Prune this share of the weights by magnitude, as 0.8.")
+    ] = None,
+    block: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the blocks that are pruned together. Default 1x1.")
+    ] = None,
+    prune_weights: Annotated[
+        str | None, typer.Option(metavar="recurrent|all", help="What is pruned. Default: recurrent kernels.")
+    ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Overrides the preset; repeatable.")
     ] = [],  # noqa: B006
@@ -87,7 +98,9 @@ def run(
 
         if task not in TASKS:
             raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(TASKS)}.")
-        config = resolve(TASKS[task].config_class, task, str(preset), str(model), set_)
+        options = {"prune": prune, "block": block, "prune_weights": prune_weights}
+        options = [f"{key}={value}" for key, value in options.items() if value is not None]
+        config = resolve(TASKS[task].config_class, task, str(preset), str(model), [*set_, *options])
         record = _train(task, str(preset), str(model), config, seed, data_dir, out, resume)
         if as_json:
             print(json.dumps(record, indent=2))
@@ -100,11 +113,12 @@ def _train(task, preset, model, config, seed, data_dir, out, resume):
     from benchmarks.training import Run, execute
 
     progress = ProgressBar()
-    folder = out or Path("runs") / f"{task}-{preset}-{model}-{seed}"
+    run = Run(task, preset, model, config, seed, data_dir, out, _command(), resume, progress)
+    run = run._replace(out=out or Path("runs") / run.name)
     try:
-        return execute(Run(task, preset, model, config, seed, data_dir, folder, _command(), resume, progress))
+        return execute(run)
     except KeyboardInterrupt:
-        progress.console.print(f"Interrupted; --resume with --out {folder} continues after the last whole epoch.")
+        progress.console.print(f"Interrupted; --resume with --out {run.out} continues after the last whole epoch.")
         raise typer.Exit(130) from None
     finally:
         progress.close()
@@ -124,6 +138,7 @@ def _summarise(record):
         "activity_sparsity",
         "backward_sparsity",
         "surrogate_sparsity",
+        "parameter_sparsity",
     ):
         if record[name] is not None:
             table.add_row(name.replace("_", " "), f"{record[name]:.2%}")
@@ -160,7 +175,8 @@ def report(
             return print(json.dumps({**gathered, "written": [str(path) for path in written]}, indent=2))
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
         for column, header in reporting.SHOWN.items():
-            table.add_column(header, no_wrap=column != "run", overflow="fold")
+            name = column == "run"
+            table.add_column(header, no_wrap=not name, min_width=8 if name else None, overflow="fold")
         for cells in reporting.rows(gathered):
             table.add_row(*(cells[column] for column in reporting.SHOWN))
         console = Console(highlight=False)
@@ -200,6 +216,13 @@ def speed(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Through the surrogate's width. Default: what the case pairs it with."),
     ] = None,
+    parameter_sparsity: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Shares of the recurrent kernel to prune, beside itself with none pruned."),
+    ] = None,
+    block: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size of the blocks that are pruned together. Default 1x16.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 7,
     mode: Annotated[Mode, typer.Option(help="Forward, or forward and backward.")] = "both",
     reference: Annotated[bool, typer.Option("--reference", help="Time the reference cell too (slow).")] = False,
@@ -216,8 +239,18 @@ def speed(
     """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved."""
     with stops_clearly():
         sizes = {"units": units, "batch": batch, "steps": steps, "features": features}
+        activities = _shares("--activity-sparsity", activity_sparsity)
+        parameters = _shares("--parameter-sparsity", parameter_sparsity)
+        if block is not None and parameters is None:
+            raise ConfigError("--block needs --parameter-sparsity.")
+        points = {
+            "activities": activities,
+            "backward": backward_sparsity,
+            "parameters": parameters or (0.0,),
+            "block": _block(block or "1x16"),
+        }
         cases = tuple(
-            chosen._replace(points=points_of(chosen, _shares(activity_sparsity), backward_sparsity))
+            chosen._replace(points=points_of(chosen, **points))
             for chosen in _chosen_cases([str(name) for name in case], sizes)
         )
         from benchmarks import scaling as growth
@@ -248,13 +281,20 @@ def _chosen_cases(names, sizes):
     return list(CASES.values()) if "all" in names else [CASES[name] for name in dict.fromkeys(names)]
 
 
-def _shares(text):
+def _block(text):
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ConfigError(f"--block wants two whole numbers, as 1x16, received {text!r}.")
+    return int(height), int(width)
+
+
+def _shares(option, text):
     if text is None:
         return None
     try:
         shares = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
-        raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.") from None
+        raise ConfigError(f"{option} wants numbers in [0, 1), received {text!r}.") from None
     if not shares or not all(0.0 <= share < 1.0 for share in shares):
-        raise ConfigError(f"--activity-sparsity wants numbers in [0, 1), received {text!r}.")
+        raise ConfigError(f"{option} wants numbers in [0, 1), received {text!r}.")
     return list(dict.fromkeys(shares))

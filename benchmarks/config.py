@@ -21,6 +21,17 @@ def _split(value):
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _split_block(value):
+    if not isinstance(value, str):
+        return value
+    height, times, width = value.lower().partition("x")
+    if not (times and height.strip().isdecimal() and width.strip().isdecimal()):
+        raise ValueError("it must be HEIGHTxWIDTH, such as 1x16")
+    return height, width
+
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Block = Annotated[tuple[Count, Count], BeforeValidator(_split_block)]
 Words = Annotated[int, Field(ge=2)]  # one to begin with and one to predict
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_split)]
 
@@ -45,6 +56,13 @@ class RunConfig(BaseModel):
     # Network
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
+
+    # Magnitude pruning
+    prune: Share | None = Field(None, description="share of the weights that are zero in the end; null for none")
+    block: Block = Field((1, 1), description="height and width of what is pruned together, as 1x16")
+    prune_weights: Literal["recurrent", "all"] = Field("recurrent", description="recurrent kernels, or all kernels")
+    prune_begin: Rate = Field(0.2, description="the share of the updates before the first mask")
+    prune_end: float = Field(0.7, gt=0.0, le=1.0, description="and before the last one; what is left, recovers")
 
     # EGRU only
     reset: Literal["threshold", "subtract", "zero"] = "threshold"
@@ -71,6 +89,10 @@ class RunConfig(BaseModel):
             raise ValueError("warmup_epochs must be smaller than epochs")
         if self.state_regularizer_weight and self.state_regularizer is None:
             raise ValueError("state_regularizer_weight needs a state_regularizer")
+        if self.prune is None:
+            idle = [name for name in PRUNED_ONLY if name in self.model_fields_set]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} must come with prune, the share of weights to prune")
         return self
 
 
@@ -130,6 +152,9 @@ EGRU_ONLY = (
 )
 
 
+PRUNED_ONLY = ("block", "prune_weights", "prune_begin", "prune_end")
+
+
 def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
     """The configuration of a run: the preset's table, then the preset's table for the model, then `--set`.
 
@@ -164,9 +189,11 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
 
 
 def recorded(config, model) -> dict:
-    """The configuration as a record keeps it: without the EGRU's options where another model is trained."""
+    """The configuration as a record keeps it: without options of the EGRU, or of pruning, that do not apply."""
     values = config.model_dump(mode="json")  # equal to what a checkpoint's JSON gives back
-    return values if model == "egru" else {key: value for key, value in values.items() if key not in EGRU_ONLY}
+    unused = () if model == "egru" else EGRU_ONLY
+    unused += () if config.prune is not None else ("prune", *PRUNED_ONLY)
+    return {key: value for key, value in values.items() if key not in unused}
 
 
 def _preset(task, preset):

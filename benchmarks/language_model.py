@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from benchmarks import models
+from benchmarks.pruning import Pruning
 from benchmarks.sparsities import SPARSITIES, sparsity
 from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
 
@@ -27,7 +28,8 @@ class LanguageModel:
     def __init__(self, config, model, dataset, seed):
         self.config, self.dataset, self.model = config, dataset, model
         self.batches = TextStreams(dataset.train, config.batch_size, config.steps, config.steps_per_epoch)
-        self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed)
+        self.pruning = Pruning(config, config.epochs * len(self.batches))
+        self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed, self.pruning.wrap)
         self.network.compile(optimizer=models.optimizer(config, len(self.batches)), loss=_loss(), jit_compile=False)
         # A regulariser would add to the cross-entropy of an evaluation.
         plain = config.model_copy(update={"state_regularizer": None})
@@ -41,7 +43,8 @@ class LanguageModel:
         twin, words = self.deployed(), self.dataset.validation
         loss = cross_entropy(twin, words, EVALUATION_WIDTH)
         measured = self._sparsity(words[: self.config.sparsity_sample + 1])
-        return {"val_loss": loss, "val_perplexity": perplexity(loss), **{name: measured[name] for name in SPARSITIES}}
+        measured = {name: measured[name] for name in SPARSITIES} | self.pruning.figures(twin)
+        return {"val_loss": loss, "val_perplexity": perplexity(loss), **measured}
 
     def score(self, figures):
         return -figures["val_perplexity"]
@@ -52,7 +55,7 @@ class LanguageModel:
         return {"test_perplexity": perplexity(loss), "test_loss": loss, **self._sparsity(words)}
 
     def deployed(self):
-        self.twin.set_weights(self.network.get_weights())
+        self.twin.set_weights(self.pruning.stripped(self.network).get_weights())
         return self.twin
 
     def _sparsity(self, words):
@@ -66,9 +69,9 @@ class LanguageModel:
         if self.config.tied:
             # `measure` counts Dense layers as read-outs, and this one is an embedding.
             silent = measured["layers"][f"recurrent_{len(self.config.units)}"]["activity_sparsity"] or 0.0
-            products = len(self.dataset.vocabulary) * self.config.embedding_units
-            measured["effective_macs"] += (1.0 - silent) * products
-            measured["dense_macs"] += products
+            kernel = np.asarray(self.twin.get_layer("embedding").embeddings)
+            measured["effective_macs"] += (1.0 - silent) * float(np.count_nonzero(kernel))
+            measured["dense_macs"] += kernel.size
         return measured
 
 
@@ -77,7 +80,7 @@ def perplexity(cross_entropy) -> float:
     return math.exp(cross_entropy) if cross_entropy < math.log(sys.float_info.max) else math.inf
 
 
-def build(config, model, vocabulary_size, streams, seed) -> keras.Model:
+def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: layer) -> keras.Model:
     """A network, not compiled yet, from int32 `[streams, time]` to logits `[streams, time, vocabulary_size]`.
 
     Args:
@@ -86,14 +89,17 @@ def build(config, model, vocabulary_size, streams, seed) -> keras.Model:
         vocabulary_size: Number of words.
         streams: Texts read at a time, each with its own state.
         seed: Integer; decides the initial weights and every dropout mask.
+        wrap: Takes every layer with weights and returns what takes its place, such as `Pruning.wrap`.
     """
     keras.utils.set_random_seed(seed)
     words = keras.Input(batch_shape=(streams, None), dtype="int32")
-    embedding = keras.layers.ReversibleEmbedding(
-        vocabulary_size,
-        config.embedding_units,
-        embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1),  # as AWD-LSTM has it
-        name="embedding",
+    embedding = wrap(
+        keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            config.embedding_units,
+            embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1),  # as AWD-LSTM has it
+            name="embedding",
+        )
     )
     hidden = _dropped(embedding(words), config.input_dropout, seed)
     for i, units in enumerate(config.units):
@@ -101,14 +107,14 @@ def build(config, model, vocabulary_size, streams, seed) -> keras.Model:
         layer = models.recurrent_layer(
             config, model, units, seed + i, return_sequences=True, stateful=True, name=f"recurrent_{i + 1}"
         )
-        hidden = layer(hidden)
+        hidden = wrap(layer)(hidden)
         if model == "egru" and config.update_gate_bias:
             models.set_update_gate_bias(layer, config.update_gate_bias)
     hidden = _dropped(hidden, config.dropout, seed + len(config.units))
     if config.tied:
         logits = embedding(hidden, reverse=True)
     else:
-        logits = keras.layers.Dense(vocabulary_size, name="readout")(hidden)
+        logits = wrap(keras.layers.Dense(vocabulary_size, name="readout"))(hidden)
     return keras.Model(words, logits, name=model)
 
 

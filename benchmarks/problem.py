@@ -6,11 +6,13 @@ from typing import Any, Protocol
 class Problem(Protocol):
     """One network on one data set. `Problem(config, model, dataset, seed)` builds the network and compiles it.
 
-    network: What is trained.
+    network: What is trained, with wrappers where it is pruned.
+    pruning: The `Pruning` of the run.
     batches: The training data, a `keras.utils.PyDataset` whose attribute `epoch` decides what comes.
     """
 
     network: Any
+    pruning: Any
     batches: Any
 
     def fit_options(self) -> dict:
@@ -23,10 +25,10 @@ class Problem(Protocol):
         """How good an epoch with these figures is, to choose among epochs; more is better."""
 
     def test(self) -> dict:
-        """Fields of the record that come from the test split, with the weights that the network has now."""
+        """Fields of the record that come from the test split, with the weights that `network` has now."""
 
     def deployed(self) -> Any:
-        """The network to be saved, with the same weights."""
+        """The network to be saved, always the same one: no wrappers, the weights that `network` has now."""
 
 
 def problem_class(kind):

@@ -11,6 +11,7 @@ SHOWN = {
     "val_perplexity": "validation perplexity {:.1f}",
     "activity_sparsity": "silent {:.1%}",
     "backward_sparsity": "backward {:.1%}",
+    "recurrent_parameter_sparsity": "pruned {:.1%}",
 }
 
 

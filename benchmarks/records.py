@@ -14,6 +14,7 @@ from benchmarks.errors import ConfigError
 
 FILE = "record.json"
 FIELDS = (
+    "name",
     "task",
     "preset",
     "model",
@@ -36,10 +37,13 @@ FIELDS = (
     "surrogate_sparsity",
     "influence_sparsity",
     "parameter_sparsity",
+    "recurrent_parameter_sparsity",
+    "kernel_sparsities",
     "effective_macs",
     "dense_macs",
     "layers",
     "parameters",
+    "model_bytes",
     "seconds",
 )
 PACKAGES = ("keras-egru", "keras", "tensorflow", "tensorflow-cpu", "numpy", "torch", "onnxruntime")
@@ -49,6 +53,7 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
     """The record of a finished `Run`."""
     record = dict.fromkeys(FIELDS)
     record |= {
+        "name": run.name,
         "task": run.task,
         "preset": run.preset,
         "model": run.model,

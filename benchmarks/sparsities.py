@@ -22,5 +22,27 @@ def sparsity(network, x, batch_size) -> dict:
     return {name: figures[name] for name in (*SPARSITIES, "effective_macs", "dense_macs", "layers")}
 
 
+def weight_sparsity(network) -> dict:
+    """The record's fields about zero weights of a network without pruning's wrappers.
+
+    `parameter_sparsity` is the share over all kernels, `recurrent_parameter_sparsity` that over recurrent kernels, and
+    `kernel_sparsities` the shares of each kernel by its path; embeddings are listed there and not counted before.
+    """
+    from keras_egru.pruning import prunable_weights
+    from keras_egru.sparsity import parameter_sparsity
+
+    weights = {
+        weight.variable.path: np.asarray(weight.variable) == 0
+        for layer in network.layers
+        for weight in prunable_weights(layer)
+    }
+    recurrent = [zeros for path, zeros in weights.items() if path.endswith("recurrent_kernel")]
+    return {
+        "parameter_sparsity": parameter_sparsity(network)["overall"],
+        "recurrent_parameter_sparsity": float(sum(map(np.sum, recurrent)) / sum(map(np.size, recurrent))),
+        "kernel_sparsities": {path: float(np.mean(zeros)) for path, zeros in weights.items()},
+    }
+
+
 def _zero_weights(cell):
     return sum(int(np.sum(np.asarray(kernel) == 0)) for kernel in (cell.kernel, cell.recurrent_kernel))

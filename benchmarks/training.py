@@ -1,5 +1,6 @@
 """One run: load, build, one `fit` with checkpoints, the best epoch's weights on the test set, one record."""
 
+import gzip
 import io
 import json
 import tempfile
@@ -10,17 +11,17 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from benchmarks import checkpoints, records
+from benchmarks import checkpoints, pruning, records
 from benchmarks.batches import EpochClock
 from benchmarks.config import recorded
 from benchmarks.errors import ConfigError, Diverged
 from benchmarks.problem import problem_class
-from benchmarks.sparsities import SPARSITIES
+from benchmarks.sparsities import SPARSITIES, weight_sparsity
 from benchmarks.tasks import TASKS
 
 
 class Run(NamedTuple):
-    """What is to be run. `progress` is a Keras callback that shows how it goes, or None."""
+    """What is to be run. `out` is its folder; `progress` is a Keras callback that shows how it goes, or None."""
 
     task: str
     preset: str
@@ -32,6 +33,12 @@ class Run(NamedTuple):
     command: str
     resume: bool = False
     progress: object = None
+
+    @property
+    def name(self) -> str:
+        """What tells runs apart: `smnist-cpu-egru-0`, and `smnist-cpu-egru-prune0.8-1x16-0` with pruning."""
+        parts = (self.task, self.preset, self.model, pruning.label(self.config), str(self.seed))
+        return "-".join(part for part in parts if part is not None)
 
     def identity(self) -> dict:
         """What must be equal for a checkpoint to be continued."""
@@ -53,7 +60,9 @@ def execute(run: Run) -> dict:
     checkpoint = _starting_point(run)
     task = TASKS[run.task]
     dataset = task.load(run.config, run.data_dir)
-    problem = problem_class(task.kind)(run.config, run.model, dataset, run.seed)
+    with pruning.blocks_must_fit(run.config):
+        problem = problem_class(task.kind)(run.config, run.model, dataset, run.seed)
+    unpruned = _serialised(problem.deployed())
     checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
     journal = Journal(run, problem)
     if checkpoint is not None:
@@ -61,15 +70,27 @@ def execute(run: Run) -> dict:
     if journal.done < run.config.epochs:
         _fit(run, problem, journal)
     problem.network.set_weights(journal.best)
-    record = _evaluate(run, problem, dataset, journal)
-    checkpoints.write_atomically(run.out / "model.keras", _serialised(problem.deployed()))
+    network = problem.deployed()
+    model = _serialised(network)
+    record = records.compose(
+        run,
+        dataset,
+        epochs=journal.epochs,
+        best_epoch=journal.best_epoch + 1,
+        seconds=journal.seconds,
+        parameters=int(network.count_params()),
+        model_bytes=_sizes(model, unpruned),
+        **weight_sparsity(network),
+        **problem.test(),
+    )
+    checkpoints.write_atomically(run.out / "model.keras", model)
     checkpoints.write_atomically(run.out / records.FILE, records.to_json(record))
     return record
 
 
 def _fit(run, problem, journal):
     options = problem.fit_options()
-    callbacks = [EpochClock(problem.batches), *options.pop("callbacks", ()), journal]
+    callbacks = [EpochClock(problem.batches), *options.pop("callbacks", ()), *problem.pruning.callbacks(), journal]
     problem.network.fit(
         problem.batches,
         epochs=run.config.epochs,
@@ -117,19 +138,25 @@ class Journal(keras.callbacks.Callback):
             raise Diverged(
                 f"validation after epoch {epoch + 1} gave no number; the checkpoint holds {self.done} epochs."
             )
-        if self.best_epoch is None or score(figures) > score(self.epochs[self.best_epoch]):
+        if self._masks_are_final(epoch) and (
+            self.best_epoch is None or score(figures) > score(self.epochs[self.best_epoch])
+        ):
             self.best, self.best_epoch = self.model.get_weights(), epoch
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         missing = dict.fromkeys(SPARSITIES)
         self.epochs.append({"epoch": epoch + 1, **missing, **figures, "learning_rate": rate, "seconds": seconds})
         self._save()
 
+    def _masks_are_final(self, epoch):
+        """An epoch with more live weights than were asked for is no candidate, however good."""
+        return (epoch + 1) * len(self.problem.batches) >= self.problem.pruning.last_update
+
     def _save(self):
         state = {"identity": self.run.identity(), "epochs": self.epochs, "best_epoch": self.best_epoch}
         arrays = {
             "model": [np.asarray(v) for v in self.model.variables],  # weights and the states of the random generators
             "optimizer": [np.asarray(v) for v in self.model.optimizer.variables],
-            "best": self.best,
+            "best": self.best or [],
         }
         checkpoints.save(self.run.out, state, arrays)
 
@@ -138,7 +165,7 @@ class Journal(keras.callbacks.Callback):
         for name, variables in (("model", network.variables), ("optimizer", network.optimizer.variables)):
             for variable, value in zip(variables, arrays[name], strict=True):
                 variable.assign(value)
-        self.epochs, self.best_epoch, self.best = state["epochs"], state["best_epoch"], arrays["best"]
+        self.epochs, self.best_epoch, self.best = state["epochs"], state["best_epoch"], arrays.get("best")
 
 
 def _starting_point(run):
@@ -159,19 +186,11 @@ def _starting_point(run):
     return checkpoint
 
 
-def _evaluate(run, problem, dataset, journal):
-    from keras_egru.sparsity import parameter_sparsity
-
-    return records.compose(
-        run,
-        dataset,
-        epochs=journal.epochs,
-        best_epoch=journal.best_epoch + 1,
-        seconds=journal.seconds,
-        parameters=int(problem.network.count_params()),
-        parameter_sparsity=parameter_sparsity(problem.network)["overall"],
-        **problem.test(),
-    )
+def _sizes(model, unpruned):
+    """Bytes of the saved model and of the same network before training, which has no weight pruned."""
+    files = {"model": model, "unpruned_model": unpruned}
+    zipped = {f"{name}_gzip": gzip.compress(content, mtime=0) for name, content in files.items()}
+    return {name: len(content) for name, content in (files | zipped).items()}
 
 
 def _serialised(network):

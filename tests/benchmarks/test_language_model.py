@@ -13,7 +13,7 @@ from benchmarks.streams import cross_entropy, in_order, reset_states
 from benchmarks.tasks import TASKS
 from benchmarks.training import Run, execute
 
-SMALL = ("units=12,8", "validation_size=null", "test_size=null", "batch_size=4", "steps=9", "steps_per_epoch=null")
+SMALL = ("units=12,8", "validation_size=200", "test_size=200", "batch_size=4", "steps=9", "steps_per_epoch=null")
 
 
 @pytest.mark.parametrize("model", ["egru", "gru", "lstm"])
@@ -56,7 +56,7 @@ def test_the_figures_of_validation_leave_out_a_regularizer(text_folder):
 @pytest.mark.parametrize("sizes", ["embedding_size=null", "embedding_size=5"])
 def test_macs_count_layers_and_a_read_out_tied_or_not(text_folder, sizes):
     words = 8
-    problem = _problem(text_folder, "gru", sizes, "test_size=100")
+    problem = _problem(text_folder, "gru", sizes)
     embedding = problem.config.embedding_units
     layers = 3 * 12 * (embedding + 12) + 3 * 8 * (12 + 8)
     figures = problem.test()
@@ -64,7 +64,7 @@ def test_macs_count_layers_and_a_read_out_tied_or_not(text_folder, sizes):
     tied = problem.network.count_params() == layers + 6 * 12 + 6 * 8 + words * 8
     assert tied == (embedding == 8)
 
-    egru = _problem(text_folder, "egru", sizes, "test_size=100").test()
+    egru = _problem(text_folder, "egru", sizes).test()
     assert egru["dense_macs"] == figures["dense_macs"]
     first, second = (1.0 - egru["layers"][f"recurrent_{i}"]["activity_sparsity"] for i in (1, 2))
     events = 12 * first * 3 * (12 + 8) + 8 * second * (3 * 8 + words)  # an event meets its own layer and the next

@@ -1,4 +1,4 @@
-"""PNG plots of a report: learning curves and sparsity over the epochs."""
+"""PNG plots of a report: learning curves, sparsity over the epochs, and heat maps over two sparsities."""
 
 import io
 
@@ -7,6 +7,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks.sparsity_grid import MORE_IS_BETTER, written
 
 SPARSITIES = {"activity_sparsity": "-", "backward_sparsity": "--", "surrogate_sparsity": ":"}
 
@@ -32,6 +35,30 @@ def sparsity_curves(runs) -> bytes | None:
 PLOTS = {"accuracy": accuracy_curves, "perplexity": perplexity_curves, "sparsity": sparsity_curves}
 
 
+def heat_maps(grid) -> bytes:
+    """One panel a figure of a `Grid`, the value written in each cell that has one; yellow is better than blue."""
+    shape = (1 + 0.9 * len(grid.columns), 1.5 + 0.45 * len(grid.rows))
+    figure, panels = plt.subplots(
+        1,
+        len(grid.figures),
+        figsize=(2 + shape[0] * len(grid.figures), shape[1]),
+        layout="constrained",
+        squeeze=False,
+        sharey=True,
+    )
+    for axes, (name, values) in zip(panels[0], grid.figures.items(), strict=True):
+        table = np.array(values, dtype=float)  # None becomes NaN, which stays white
+        axes.imshow(table, cmap="viridis" if name in MORE_IS_BETTER else "viridis_r", aspect="auto", alpha=0.6)
+        for (row, column), value in np.ndenumerate(table):
+            if not np.isnan(value):
+                axes.text(column, row, written(name, value), ha="center", va="center", fontsize="small")
+        axes.set(title=name, xlabel="recurrent weights that are zero")
+        axes.set_xticks(range(len(grid.columns)), [f"{100 * share:.0f} %" for share in grid.columns])
+        axes.set_yticks(range(len(grid.rows)), grid.rows)
+    figure.suptitle(grid.title)
+    return _png(figure)
+
+
 def _with(runs, measure):
     return {label: record for label, record in runs.items() if _known(record["epochs"], measure)}
 
@@ -48,6 +75,10 @@ def _plot(runs, measures, **axis):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def _png(figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

@@ -1,10 +1,11 @@
-"""Reads the run records of a folder and lays them beside the papers' figures: a table, a Markdown file, plots."""
+"""Reads the run records of a folder and lays them beside the papers' figures: tables, a Markdown file, plots."""
 
 from pathlib import Path
 
-from benchmarks import records
+from benchmarks import records, sparsity_grid
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun
+from benchmarks.figures import decimal, number, share, units
 from benchmarks.papers import PUBLISHED
 
 COLUMNS = (
@@ -21,8 +22,13 @@ COLUMNS = (
     "activity sparsity",
     "backward sparsity",
     "surrogate sparsity",
+    "pruning",
+    "parameter sparsity",
+    "recurrent parameter sparsity",
     "effective MACs",
     "dense MACs",
+    "model gzip KB",
+    "unpruned gzip KB",
     "minutes",
 )
 # A terminal is narrow: a header each for these cells, of which `test` is accuracy or perplexity, as the task has it.
@@ -35,19 +41,22 @@ SHOWN = {
     "test": "test",
     "activity sparsity": "silent",
     "backward sparsity": "backw.",
-    "surrogate sparsity": "surr.",
+    "recurrent parameter sparsity": "pruned",
     "effective MACs": "MACs",
 }
 
 
+# What is equal between two runs whose models are compared.
+SAME = ("task", "preset", "units", "pruning", "seed")
 FOOTNOTE = "* trained or tested on part of the data"
 
 
 def gather(folder) -> dict:
-    """`{"runs": [...], "published": [...], "gaps": [...]}`, ready for JSON.
+    """`{"runs": [...], "published": [...], "gaps": [...], "grids": [...]}`, ready for JSON.
 
-    `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units
-    and seed: the EGRU's test accuracy, or perplexity, less that of each dense model.
+    `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units,
+    pruning and seed: the EGRU's test accuracy, or perplexity, less that of each dense model. `grids` lay out runs, and
+    the speed records of the folder, by activity and parameter sparsity.
     """
     found = records.find(folder)
     runs = [_row(path.relative_to(folder), record) for path, record in found]
@@ -56,6 +65,7 @@ def gather(folder) -> dict:
         "runs": runs,
         "published": [row._asdict() for row in PUBLISHED if row.task in tasks],
         "gaps": _gaps(runs),
+        "grids": [grid._asdict() for grid in sparsity_grid.of_runs(runs) + sparsity_grid.of_speed(folder)],
     }
 
 
@@ -80,7 +90,11 @@ def write(folder, out) -> list:
             if png is not None:
                 written.append(out / f"{task}-{name}.png")
                 write_atomically(written[-1], png)
-    markdown = to_markdown(gather(folder), [path.name for path in written])
+    gathered = gather(folder)
+    for grid in gathered["grids"]:
+        written.append(out / f"{grid['stem']}.png")
+        write_atomically(written[-1], plots.heat_maps(sparsity_grid.Grid(**grid)))
+    markdown = to_markdown(gathered, [path.name for path in written])
     write_atomically(out / "report.md", markdown.encode())
     return [out / "report.md", *written]
 
@@ -100,19 +114,24 @@ def _cells(row):
         "task": row["task"],
         "preset": "-" if published else row["preset"] + ("" if row["complete"] else "*"),
         "model": row["model"],
-        "units": _units(row["units"]),
-        "parameters": _number(row.get("parameters")),
-        "test": _perplexity(perplexity) if accuracy is None else _share(accuracy),
-        "test accuracy": _share(accuracy),
-        "validation accuracy": _share(row.get("validation_accuracy")),
-        "test perplexity": _perplexity(perplexity),
-        "validation perplexity": _perplexity(row.get("validation_perplexity")),
-        "activity sparsity": _share(row["activity_sparsity"]),
-        "backward sparsity": _share(row.get("backward_sparsity")),
-        "surrogate sparsity": _share(row["surrogate_sparsity"]),
-        "effective MACs": _number(row["effective_macs"]),
-        "dense MACs": _number(row.get("dense_macs")),
-        "minutes": "-" if row.get("seconds") is None else f"{row['seconds'] / 60:.1f}",
+        "units": units(row["units"]),
+        "parameters": number(row.get("parameters")),
+        "test": decimal(perplexity) if accuracy is None else share(accuracy),
+        "test accuracy": share(accuracy),
+        "validation accuracy": share(row.get("validation_accuracy")),
+        "test perplexity": decimal(perplexity),
+        "validation perplexity": decimal(row.get("validation_perplexity")),
+        "activity sparsity": share(row["activity_sparsity"]),
+        "backward sparsity": share(row.get("backward_sparsity")),
+        "surrogate sparsity": share(row["surrogate_sparsity"]),
+        "pruning": row.get("pruning") or "-",
+        "parameter sparsity": share(row.get("parameter_sparsity")),
+        "recurrent parameter sparsity": share(row.get("recurrent_parameter_sparsity")),
+        "effective MACs": number(row["effective_macs"]),
+        "dense MACs": number(row.get("dense_macs")),
+        "model gzip KB": _kilobytes(row, "model_gzip"),
+        "unpruned gzip KB": _kilobytes(row, "unpruned_model_gzip"),
+        "minutes": decimal(row.get("seconds") and row["seconds"] / 60),
         "run": row["source"] if published else row["run"],
     }
 
@@ -133,6 +152,8 @@ def to_markdown(gathered, images=()) -> str:
     ]
     for gap in gathered["gaps"]:
         lines.append(f"- {describe_gap(gap)}")
+    for grid in gathered["grids"]:
+        lines += ["", *sparsity_grid.to_markdown(sparsity_grid.Grid(**grid))]
     lines += ["", *(f"![{image.removesuffix('.png')}]({image})" for image in images)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -142,8 +163,9 @@ def describe_gap(gap) -> str:
         difference = f"{100 * gap['difference']:+.2f} points of test accuracy"
     else:
         difference = f"{gap['difference']:+.2f} of test perplexity"
+    pruned = f", pruned {gap['pruning']}" if gap["pruning"] else ""
     return (
-        f"{gap['task']} ({gap['preset']}, {_units(gap['units'])} units, seed {gap['seed']}): EGRU less "
+        f"{gap['task']} ({gap['preset']}, {units(gap['units'])} units{pruned}, seed {gap['seed']}): EGRU less "
         f"{gap['peer'].upper()}: {difference}"
     )
 
@@ -155,6 +177,7 @@ def _row(path, record):
     return {
         **kept,
         "units": record["config"].get("units"),
+        "pruning": _pruning(record["config"]),
         "complete": record["dataset"]["complete"],
         "run": str(path.parent if path.name == records.FILE and path.parent != Path(".") else path),
     }
@@ -162,11 +185,11 @@ def _row(path, record):
 
 def _gaps(runs):
     def key(run):
-        return run["task"], run["preset"], run["units"], run["seed"]
+        return tuple(run[name] for name in SAME)
 
     return [
         {
-            **dict(zip(("task", "preset", "units", "seed"), key(ours), strict=True)),
+            **dict(zip(SAME, key(ours), strict=True)),
             "peer": peer["model"],
             "figure": figure,
             "difference": ours[figure] - peer[figure],
@@ -180,29 +203,18 @@ def _gaps(runs):
     ]
 
 
+def _pruning(config):
+    """Such as `80% 1x16 recurrent`; None of an unpruned run."""
+    if config.get("prune") is None:
+        return None
+    return f"{100 * config['prune']:g}% {'x'.join(map(str, config['block']))} {config['prune_weights']}"
+
+
 def _label(path, record):
     name = path.parent if path.name == records.FILE and path.parent != Path(".") else path.stem
     return f"{record['model']} ({name})"
 
 
-def _share(value):
-    return "-" if value is None else f"{100 * value:.1f}%"
-
-
-def _perplexity(value):
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _units(value):
-    """`128`, or `256-256-128` of several layers."""
-    return "-".join(_number(units) for units in value) if isinstance(value, list | tuple) else _number(value)
-
-
-def _number(value):
-    """Three significant digits: 866, 49.5k, 1.05M."""
-    if value is None:
-        return "-"
-    for size, suffix in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.0f}"
+def _kilobytes(row, name):
+    sizes = row.get("model_bytes")
+    return number(sizes and sizes[name] / 1e3)

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from benchmarks import records, report
+from benchmarks import figures, records, report
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -66,9 +66,17 @@ def test_dense_runs_alone_have_no_plot_of_sparsity(folder, call, tmp_path):
 
 
 def test_a_figure_that_is_not_known_is_a_dash_and_numbers_keep_three_digits():
-    assert report._number(None) == "-"
-    assert report._share(None) == "-"
-    assert [report._number(value) for value in (56.2, 866, 10_215, 1_054_000)] == ["56", "866", "10.2k", "1.05M"]
+    assert figures.number(None) == figures.share(None) == figures.decimal(None) == "-"
+    assert [figures.number(value) for value in (56.2, 866, 10_215, 1_054_000)] == ["56", "866", "10.2k", "1.05M"]
+
+
+def test_sizes_of_several_layers_are_written_shortly():
+    assert [figures.units(value) for value in (128, [256, 256, 256], [512, 256], [64])] == [
+        "128",
+        "3x256",
+        "512-256",
+        "64",
+    ]
 
 
 def test_a_record_refuses_what_json_has_not():

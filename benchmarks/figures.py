@@ -1,0 +1,28 @@
+"""How figures are written in tables and plots; a dash stands for one that is not known or does not apply."""
+
+
+def share(value) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def decimal(value) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def number(value) -> str:
+    """Three significant digits: 866, 49.5k, 1.05M."""
+    if value is None:
+        return "-"
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0f}"
+
+
+def units(value) -> str:
+    """`128`; of several layers `3x256`, or `512-256` where they differ."""
+    if not isinstance(value, list | tuple):
+        return number(value)
+    if len(set(value)) == 1:
+        return number(value[0]) if len(value) == 1 else f"{len(value)}x{number(value[0])}"
+    return "-".join(map(number, value))

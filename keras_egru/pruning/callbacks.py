@@ -35,8 +35,10 @@ class UpdatePruningStep(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._layers = pruned_layers(self.model)
+        if any([layer.begin() for layer in self._layers]) and hasattr(self.model, "make_train_function"):
+            # TensorFlow cannot trace a step again that was refused for want of this callback.
+            self.model.make_train_function(force=True)
         for layer in self._layers:
-            layer.begin()
             layer.apply_masks()
         self._frozen = [(layer, pair) for layer in self._layers for pair in layer.masks if not pair.weight.trainable]
         self._iterations = self._count_iterations()

@@ -41,8 +41,11 @@ class PruneLowMagnitude(Masked):
     schedule the mask is made anew from the magnitudes after update k - 1, in which weights that were masked have moved
     by one update and may come back. tfmot does it at the beginning of step k, so that its weights are not masked
     between an update and the next step; here it is done at the end of update k - 1. So between two steps `pruning_step`
-    is what tfmot's is, and the mask the one that tfmot makes next. Layers that get their masks, such as EGRU, give
-    masked weights no gradient: these do not come back.
+    is what tfmot's is, and the mask is the one that tfmot makes next. Two things differ:
+
+    - Layers that make use of their masks, such as EGRU, give masked weights no gradient, so that an optimizer without
+      momentum or decay does not bring these back.
+    - tfmot's own callback masks weights at the end of an epoch, so that in tfmot none comes back in its next step.
 
     Training needs the callback `UpdatePruningStep`. A step is an update by an optimizer; one that a
     `LossScaleOptimizer` skips does not count, and calling a shared layer twice counts once. Frozen weights are pruned
@@ -135,17 +138,21 @@ class PruneLowMagnitude(Masked):
                     f"`sparsity_m_by_n` {self.sparsity_m_by_n} needs a next to last axis that n divides; {what}."
                 )
 
-    def begin(self):
+    def begin(self) -> bool:
         """Makes the masks of step 1, unless pruning has begun before, as in a model that was saved and loaded.
+
+        Returns:
+            Whether it has not begun before.
 
         Raises:
             ValueError: the wrapper is not built.
         """
         if not self.built:
             raise ValueError(f"Layer '{self.name}' must be built before it is pruned: build or call the model first.")
-        for pair in self.masks:
-            if not pair.has_begun():
-                self.advance(pair)
+        new = [pair for pair in self.masks if not pair.has_begun()]
+        for pair in new:
+            self.advance(pair)
+        return bool(new)
 
     def advance(self, pair: PrunedWeight):
         """Does for one weight what an update by an optimizer does, without an update."""
@@ -181,8 +188,7 @@ class PruneLowMagnitude(Masked):
         with tf.init_scope():
             if tf.executing_eagerly() and not all(pair.has_begun() for pair in self.masks):
                 raise RuntimeError(message)
-        for pair in self.masks:
-            tf.debugging.assert_greater_equal(pair.step.value, tf.zeros((), "int64"), message=message)
+        tf.debugging.assert_greater(self.pruning_step.value, tf.constant(NOT_BEGUN, "int64"), message=message)
 
     def get_config(self):
         return {

@@ -94,30 +94,40 @@ def strip_pruning(model):
     for layer in model._flatten_layers():
         if isinstance(layer, Masked):
             layer.apply_masks()
-    return _cloned(model, lambda layer: layer.layer if isinstance(layer, Masked) else layer, lambda layer, copy: copy)
+    return _cloned(
+        model,
+        source=lambda layer: layer.layer if isinstance(layer, Masked) else layer,
+        finish=lambda layer, copy: copy,
+    )
 
 
 def _pruned_model(model, options):
     _check_model(model, "prune_low_magnitude")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built to be pruned: give it an Input, or call it on a batch.")
-    wrapped, left = [], []
-
-    def wrap(layer, copy):
-        if isinstance(layer, Masked):
-            left.append(layer)
-        elif prunable_weights(layer):
-            wrapped.append(layer)
-            return PruneLowMagnitude(copy, **options)
-        else:
+    layers = list(_layers_of(model))
+    pruned_before = [layer for layer in layers if isinstance(layer, Masked)]
+    to_wrap = [layer for layer in layers if not isinstance(layer, Masked) and prunable_weights(layer)]
+    for layer in layers:
+        if layer not in pruned_before and layer not in to_wrap:
             _check_inner_layers(layer)
-        return copy
+    if not to_wrap:
+        nothing = "has nothing to prune: none of its layers has a kernel or embeddings"
+        raise ValueError(f"Model '{model.name}' {'is pruned already' if pruned_before else nothing}.")
+    return _cloned(
+        model,
+        source=lambda layer: layer,
+        finish=lambda layer, copy: PruneLowMagnitude(copy, **options) if layer in to_wrap else copy,
+    )
 
-    pruned = _cloned(model, lambda layer: layer, wrap)
-    if not wrapped:
-        reason = "is pruned already" if left else "has nothing to prune: none of its layers has a kernel or embeddings"
-        raise ValueError(f"Model '{model.name}' {reason}.")
-    return pruned
+
+def _layers_of(model):
+    """The layers of a model and of the models in it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers_of(layer)
+        else:
+            yield layer
 
 
 def _is_left(layer):

@@ -8,7 +8,8 @@ states stays below them.
    inputs that give fewer are joined by copies of themselves with the steps in another order.
 2. All thresholds are shifted together until the events counted on the inputs themselves are as many as wanted.
 
-What the layer then does is counted from its tensors.
+What the layer then does is counted from its tensors. A recurrent kernel is pruned before all that, at random: the time
+depends on the pattern of the mask and not on how it was found.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from benchmarks.errors import CannotRun
+from benchmarks.errors import CannotRun, ConfigError
 from keras_egru.layers import EGRU
 from keras_egru.layers.recording import record_states
 from keras_egru.sparsity import activity_sparsity, backward_sparsity
@@ -33,14 +34,20 @@ LOWEST, HIGHEST = 1e-4, 1.0 - 1e-4  # of a threshold
 
 
 class ImposedEGRU(NamedTuple):
-    """A built layer that returns sequences, and what was counted when it ran on the inputs."""
+    """A built layer that returns sequences, and what was counted when it ran on the inputs.
+
+    recurrent_mask: float32 `[units, 3 units]`, zero where the recurrent kernel is pruned, or None.
+    """
 
     layer: EGRU
     activity_sparsity: float
     backward_sparsity: float
+    recurrent_mask: np.ndarray | None = None
 
 
-def egru_with_sparsity(units, inputs, activity, backward=None, seed=0, **options) -> ImposedEGRU:
+def egru_with_sparsity(
+    units, inputs, activity, backward=None, seed=0, *, parameter=0.0, block=(1, 1), **options
+) -> ImposedEGRU:
     """Builds an `EGRU(units)` whose share of silent entries on `inputs` is `activity`, to within `tolerance(activity)`.
 
     Args:
@@ -50,14 +57,22 @@ def egru_with_sparsity(units, inputs, activity, backward=None, seed=0, **options
         backward: Float in [0, 1], the backward sparsity, reached through the width of the surrogate; None leaves the
             width at its default. Every event passes a gradient, so at most `activity` can be had and is taken.
         seed: Integer, of the weights.
+        parameter: Float in [0, 1), the share of the recurrent kernel's blocks to prune, gate by gate.
+        block: Rows and columns of a block.
         **options: Further arguments of `EGRU`.
 
     Raises:
         CannotRun: no thresholds give the wanted sparsity.
+        ConfigError: the blocks do not divide the kernel of a gate.
     """
     layer = EGRU(units, return_sequences=True, **options)
     layer.build(inputs.shape)
     _draw_weights(layer, inputs, WEAK if activity == 0.0 else STRONG, seed)
+    mask = None
+    if parameter > 0.0:
+        mask = random_mask(units, parameter, block, seed)
+        # The variance of what a unit receives stays the same.
+        layer.recurrent_kernel.assign(layer.recurrent_kernel * mask / np.sqrt(1.0 - parameter))
     if activity > 0.0:
         _move_to_quantiles(layer, _enough(inputs, np.random.default_rng(seed)), activity)
         _shift_together(layer, inputs, activity)
@@ -71,7 +86,25 @@ def egru_with_sparsity(units, inputs, activity, backward=None, seed=0, **options
     reached = activity_sparsity(y)
     if abs(reached - activity) > tolerance(activity):
         raise CannotRun(f"an activity sparsity of {activity} cannot be imposed to within {tolerance(activity)} here.")
-    return ImposedEGRU(layer, reached, backward_sparsity(c, threshold, layer.surrogate))
+    return ImposedEGRU(layer, reached, backward_sparsity(c, threshold, layer.surrogate), mask)
+
+
+def random_mask(units, sparsity, block, seed=0):
+    """float32 `[units, 3 units]` of ones, and zeros in the share `sparsity` of the blocks of every gate.
+
+    Raises:
+        ConfigError: the blocks do not divide `[units, units]`.
+    """
+    rows, columns = block
+    if units % rows or units % columns:
+        raise ConfigError(f"blocks of {rows}x{columns} do not divide the [{units}, {units}] weights of a gate.")
+    rng, blocks = np.random.default_rng(seed), (units // rows) * (units // columns)
+    gates = []
+    for _ in range(3):
+        live = np.ones(blocks, "float32")
+        live[rng.permutation(blocks)[: round(sparsity * blocks)]] = 0.0
+        gates.append(np.kron(live.reshape(units // rows, units // columns), np.ones(block, "float32")))
+    return np.concatenate(gates, axis=1)
 
 
 def tolerance(activity):

@@ -8,6 +8,7 @@
 - Inference is a forward pass. Training is forward and backward, with the gradients of all weights, through
   `tf.function` for the Keras layers. TensorFlow on the CPU and the other libraries return when the work is done.
 - Peak memory is measured on request, at one sparsity a case, on which it hardly depends (`peak_memory.py`).
+- A pruned layer is timed beside itself with its zeros filled in, so that the share of pruning is told apart.
 - The time that ours would take at the machine's own limit is set beside its time (`machine_limits.py`).
 """
 
@@ -21,6 +22,7 @@ from benchmarks.speed_cases import MODES, Case
 from benchmarks.timing import interleaved_medians
 
 KIND = "speed"
+PRUNED = "speed-pruned"  # a record of points with pruned weights among them
 MEMORY_AT = 0.8  # activity sparsity; a case that lacks it takes the point next to it
 
 
@@ -45,20 +47,27 @@ def compare(plan, command, out=None, progress=lambda text: None) -> dict:
     require_op()
     if plan.threads is not None:
         use_threads(plan.threads)
-    header = speed_records.header(KIND, command, threads=plan.threads, repeats=plan.repeats)
+    pruned = any(point.parameter > 0.0 for case in plan.cases for point in case.points)
+    header = speed_records.header(PRUNED if pruned else KIND, command, threads=plan.threads, repeats=plan.repeats)
     record = speed_records.begun(out, header, {"limits": {}, "cases": []})
-    done = {(result["case"], result["asked"]["activity"], result["mode"]) for result in record["cases"]}
+    done = {_key(result["case"], result["asked"], result["mode"]) for result in record["cases"]}
     for case in plan.cases:
         if case.name not in record["limits"]:
             record["limits"][case.name] = _limits(case, plan.threads)
         inputs = case.inputs()
         for point in case.points:
-            modes = [mode for mode in plan.modes if (case.name, point.activity, mode) not in done]
+            modes = [mode for mode in plan.modes if _key(case.name, point._asdict(), mode) not in done]
             for result in measure(case, point, modes, inputs, plan, record["limits"][case.name]) if modes else ():
                 record["cases"].append(result)
                 speed_records.save(out, record)
                 progress(describe(result))
     return record
+
+
+def _key(case, asked, mode):
+    """What a result is of. Records from before there was pruning lack the last two."""
+    block = tuple(asked.get("block", (1, 1)))
+    return case, asked["activity"], asked.get("parameter", 0.0), block, mode
 
 
 def measure(case, point, modes, inputs, plan, limits):
@@ -71,8 +80,11 @@ def measure(case, point, modes, inputs, plan, limits):
     from benchmarks.workload import workload_for
     from keras_egru.sparsity import parameter_sparsity
 
-    imposed = egru_with_sparsity(case.units, inputs, point.activity, point.backward, implementation="fused")
-    workload = workload_for(imposed.layer, inputs)
+    imposed = egru_with_sparsity(
+        case.units, inputs, point.activity, point.backward,
+        parameter=point.parameter, block=point.block, implementation="fused",
+    )  # fmt: skip
+    workload = workload_for(imposed.layer, inputs, recurrent_mask=imposed.recurrent_mask)
     names = [name for name in CONTENDERS if name != REFERENCE or plan.with_reference]
     for mode in modes:
         calls = {name: CONTENDERS[name](workload, mode, plan.threads) for name in names}
@@ -120,9 +132,21 @@ def describe(result):
     """One line for a person who waits."""
     faster = gain(result)
     return (
-        f"{result['case']}, {result['mode']}, {result['activity_sparsity']:.1%} silent: "
+        f"{result['case']}, {result['mode']}, {result['activity_sparsity']:.1%} silent{_pruned(result)}: "
         f"{result['milliseconds']['ours']:.2f} ms" + ("" if faster is None else f", {faster:.2f}x")
     )
+
+
+def pruning_gain(result) -> float | None:
+    """How many times faster ours is than without its pruning; None where nothing is pruned."""
+    unpruned = result["milliseconds"].get("ours_unpruned")
+    return None if unpruned is None else unpruned / result["milliseconds"]["ours"]
+
+
+def _pruned(result):
+    faster = pruning_gain(result)
+    share = result["asked"].get("parameter", 0.0)
+    return "" if faster is None else f", {share:.0%} pruned ({faster:.2f}x of unpruned)"
 
 
 def require_op():

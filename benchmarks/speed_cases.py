@@ -8,10 +8,13 @@ MODES = ("inference", "training")
 
 
 class Sparsity(NamedTuple):
-    """A point of a case. `backward` None leaves the surrogate at its default width."""
+    """A point of a case. `backward` None leaves the surrogate at its default width. Of the recurrent kernel the share
+    `parameter` is pruned, in blocks `[rows, columns]`."""
 
     activity: float
     backward: float | None
+    parameter: float = 0.0
+    block: tuple[int, int] = (1, 1)
 
 
 POINTS = tuple(Sparsity(*point) for point in ((0.0, 0.0), (0.5, 0.3), (0.8, 0.5), (0.9, 0.6), (0.95, 0.7), (0.98, 0.8)))
@@ -68,9 +71,14 @@ def custom_case(units=1024, batch=64, steps=50, features=64):
     return Case("custom", units, batch, steps, features)
 
 
-def points_of(case, activities=None, backward=None):
+def points_of(case, activities=None, backward=None, parameters=(0.0,), block=(1, 1)):
     """The case's points, or those of other activity sparsities, each with the backward sparsity that the case pairs it
-    with (None where it has no such point) or with `backward` where that is given."""
+    with (None where it has no such point) or with `backward` where that is given; and each with every parameter
+    sparsity of `parameters`."""
     paired = {point.activity: point.backward for point in case.points}
     chosen = paired if activities is None else activities
-    return tuple(Sparsity(activity, paired.get(activity) if backward is None else backward) for activity in chosen)
+    return tuple(
+        Sparsity(activity, paired.get(activity) if backward is None else backward, parameter, block)
+        for activity in chosen
+        for parameter in parameters
+    )

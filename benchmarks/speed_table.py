@@ -5,10 +5,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import scaling
-from benchmarks.speed import gain
+from benchmarks.speed import gain, pruning_gain
 
 HEADERS = {
     "ours": "ours",
+    "ours_unpruned": "unpruned",
     "ours_dense": "dense",
     "ours_int8": "int8",
     "reference_cell": "ref.",
@@ -41,7 +42,8 @@ def show_scaling(record):
 
 
 def _table(results):
-    names = list(results[0]["milliseconds"])
+    pruned = any(pruning_gain(result) is not None for result in results)
+    names = [name for name in results[0]["milliseconds"] if pruned or name != "ours_unpruned"]
     table = Table(
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
@@ -49,13 +51,14 @@ def _table(results):
         title=f"{results[0]['case']}: {results[0]['description']}\nMilliseconds, median",
         caption="gain: over the fastest of keras, torch, onnx; limit: share of the machine's",
     )
-    for header in ("mode", "silent", "backw.", *(HEADERS[name] for name in names), "gain", "limit"):
+    for header in ("mode", "silent", "backw.", *(["pruned"] if pruned else []), *(HEADERS[name] for name in names), "gain", "limit"):
         table.add_column(header, no_wrap=True)
     for result in results:
         table.add_row(
             {"inference": "infer", "training": "train"}[result["mode"]],
             f"{result['activity_sparsity']:.1%}",
             f"{result['backward_sparsity']:.1%}",
+            *([f"{result['asked']['parameter']:.0%}"] if pruned else []),
             *(_number(result["milliseconds"][name]) for name in names),
             "-" if gain(result) is None else f"{gain(result):.2f}x",
             f"{result['limit']['share']:.0%}",
@@ -64,7 +67,7 @@ def _table(results):
     for result in memory:
         table.add_row(
             "MiB", f"{result['activity_sparsity']:.1%}", result["mode"][:5],
-            *(_number(result["peak_memory_mib"][name]) for name in names), "", "",
+            *([""] if pruned else []), *(_number(result["peak_memory_mib"][name]) for name in names), "", "",
         )  # fmt: skip
     return table
 

@@ -22,6 +22,7 @@ class Workload(NamedTuple):
     gru: Weights of the dense GRUs.
     egru: Weights of the EGRU, as `EGRU.get_weights` gives them.
     width: Of the EGRU's triangular surrogate.
+    recurrent_mask: float32 `[units, 3 units]`, zero where the EGRU's recurrent kernel is pruned, or None.
     """
 
     inputs: np.ndarray
@@ -29,6 +30,7 @@ class Workload(NamedTuple):
     gru: GRUWeights
     egru: list[np.ndarray]
     width: float
+    recurrent_mask: np.ndarray | None = None
 
     @property
     def units(self):
@@ -37,22 +39,24 @@ class Workload(NamedTuple):
     def save(self, path):
         """Writes an `.npz` file for another process."""
         egru = {f"egru{i}": weight for i, weight in enumerate(self.egru)}
-        np.savez(path, inputs=self.inputs, grad=self.grad, width=self.width, **self.gru._asdict(), **egru)
+        mask = {} if self.recurrent_mask is None else {"recurrent_mask": self.recurrent_mask}
+        np.savez(path, inputs=self.inputs, grad=self.grad, width=self.width, **self.gru._asdict(), **egru, **mask)
 
     @classmethod
     def load(cls, path):
         with np.load(path) as file:
             gru = GRUWeights(*(file[name] for name in GRUWeights._fields))
             egru = [file[f"egru{i}"] for i in range(sum(name.startswith("egru") for name in file.files))]
-            return cls(file["inputs"], file["grad"], gru, egru, float(file["width"]))
+            mask = file["recurrent_mask"] if "recurrent_mask" in file.files else None
+            return cls(file["inputs"], file["grad"], gru, egru, float(file["width"]), mask)
 
 
-def workload_for(layer, inputs, seed=0) -> Workload:
-    """The workload of a built `EGRU` with a triangular surrogate."""
+def workload_for(layer, inputs, seed=0, recurrent_mask=None) -> Workload:
+    """The workload of a built `EGRU` with a triangular surrogate, pruned by `recurrent_mask` unless that is None."""
     rng = np.random.default_rng(seed)
     grad = rng.normal(size=(*inputs.shape[:2], layer.units)).astype("float32")
     gru = gru_weights(layer.units, inputs.shape[-1], seed)
-    return Workload(inputs, grad, gru, layer.get_weights(), layer.surrogate.width)
+    return Workload(inputs, grad, gru, layer.get_weights(), layer.surrogate.width, recurrent_mask)
 
 
 def gru_weights(units, features, seed=0) -> GRUWeights:

@@ -36,7 +36,7 @@ class InPlaceProduct {
         tiles_(tiles),
         in_(in),
         pieces_(pieces),
-        sums_(pieces ? pieces->groups() * tiles.count * tiles.width : 0),
+        sums_(pieces ? pieces->groups() * tiles.count * kGates * tiles.width : 0),
         batch_(batch),
         index_(batch * tiles.units),
         value_(batch * tiles.units),
@@ -74,16 +74,17 @@ class InPlaceProduct {
   // Sums lie in one piece while they grow: a place there is a column.
   void AddPieces(int64_t first, int64_t last, int64_t b0, int64_t b1, int first_gate, int gates,
                  const ProductRows<T>& to) const {
-    const int64_t group = pieces_->GroupAt(first), width = tiles_.width;
-    T* sums = sums_.get() + group * tiles_.count * width;
+    const int64_t group = pieces_->GroupAt(first), stride = pieces_->Stride(group), width = tiles_.width;
+    T* sums = sums_.get() + group * tiles_.count * kGates * width;
     for (int64_t b = b0; b < b1; ++b) {
+      std::fill_n(sums + first_gate * stride, gates * stride, T{});
+      pieces_->Add(group, first_gate, gates, count_[b], index_.get() + b * tiles_.units, value_.get() + b * tiles_.units, sums);
       for (int g = 0; g < gates; ++g) {
-        std::fill_n(sums, (last - first) * width, T{});
-        pieces_->Add(group, first_gate + g, count_[b], index_.get() + b * tiles_.units, value_.get() + b * tiles_.units, sums);
-        for (int64_t tile = 0; tile < last - first; ++tile) {
+        const T* sum = sums + (first_gate + g) * stride;
+        for (int64_t tile = 0; tile < last - first; ++tile, sum += width) {
           const T* start = to.start.base[g] + (b - b0) * to.start.stride[g] + tile * to.start_step[g];
           T* output = to.output.base[g] + (b - b0) * to.output.stride[g] + tile * to.output_step[g];
-          for (int64_t i = 0; i < width; ++i) output[i] = start[i] + sums[tile * width + i];
+          for (int64_t i = 0; i < width; ++i) output[i] = start[i] + sum[i];
         }
       }
     }
@@ -119,7 +120,7 @@ class InPlaceProduct {
   const Tiles<T>& tiles_;
   const EgruInputs<T>& in_;
   const LivePieces<T>* const pieces_;
-  const Buffer<T> sums_;  // of one gate of a group's tiles, for every group
+  const Buffer<T> sums_;  // of all gates of a group's tiles, for every group
   const int64_t batch_;
   const Buffer<int32_t> index_;  // the events of all tiles of a sample, [batch, units]
   const Buffer<T> value_;

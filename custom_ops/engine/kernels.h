@@ -90,8 +90,8 @@ struct PiecesArguments {
   int64_t events;
   const int32_t* index;
   const T* factor;
-  const int64_t* begin;  // the pieces of every row
-  const int32_t* count;
+  const int64_t *begin, *end;  // the pieces of every row: those of row i from begin[i * stride] to end[i * stride]
+  int64_t stride;
   const int32_t* place;
   const T* value;
   T* output;

@@ -22,53 +22,24 @@ class LivePieces {
  public:
   // Cuts V [units, 3 units] into `groups` of tiles, each the columns of one task.
   LivePieces(const Kernels<T>& kernels, const Tiles<T>& tiles, int64_t groups, Team& team, const T* weights)
-      : kernels_(kernels),
-        tiles_(tiles),
-        groups_(groups),
-        weights_(weights),
-        count_(groups * kGates * tiles.units),
-        begin_(groups * kGates * tiles.units) {
-    const int64_t lists = count_.size(), room = tiles.units + tiles.lanes;
-    Buffer<int32_t> vectors(lists), index(team.members() * room);
-    Buffer<T> value(team.members() * room);
-    const auto for_lists = [&](const auto& visit) {
-      team.Run(CeilDivide(lists, kListsTogether), [&](int64_t task, int member) {
-        for (int64_t list = task * kListsTogether; list < std::min(lists, (task + 1) * kListsTogether); ++list) {
-          int64_t columns;
-          const T* from = Columns(list, &columns);
-          int32_t* const at = index.get() + member * room;
-          visit(list, from, columns, at, kernels.list_nonzero(from, columns, at, value.get() + member * room));
-        }
-      });
-    };
-    for_lists([&](int64_t list, const T*, int64_t, const int32_t* at, int64_t found) {
-      count_[list] = static_cast<int32_t>(found);
-      vectors[list] = 0;
-      for (int64_t e = 0; e < found; ++e) vectors[list] += e == 0 || at[e] / tiles_.lanes != at[e - 1] / tiles_.lanes;
+      : kernels_(kernels), tiles_(tiles), groups_(groups), begin_(groups * tiles.units * kGates + 1) {
+    const int64_t lists = begin_.size() - 1;
+    Buffer<int32_t> numbers(lists), vectors(lists);
+    ForLists(team, weights, [&](int64_t list, const T*, int64_t, int64_t, const int32_t* column, int64_t found) {
+      numbers[list] = static_cast<int32_t>(found);
+      vectors[list] = CountPieces(column, found, tiles_.lanes);
     });
-    const double numbers_cost = Cost(std::accumulate(count_.get(), count_.get() + lists, int64_t{0}), 1);
+    const double numbers_cost = Cost(std::accumulate(numbers.get(), numbers.get() + lists, int64_t{0}), 1);
     const double vectors_cost = Cost(std::accumulate(vectors.get(), vectors.get() + lists, int64_t{0}), tiles.lanes);
     cost_ = std::min(numbers_cost, vectors_cost);
-    if (vectors_cost < numbers_cost) {
-      width_ = tiles.lanes;
-      std::copy_n(vectors.get(), lists, count_.get());
-    }
-    for (int64_t list = 0; list < lists; ++list) {
-      begin_[list] = pieces_;
-      pieces_ += count_[list];
-    }
-    place_.Resize(pieces_);
-    value_.Resize(pieces_ * width_);
-    for_lists([&](int64_t list, const T* from, int64_t columns, const int32_t* at, int64_t found) {
-      int64_t piece = begin_[list];
-      for (int64_t e = 0; e < found; ++e) {
-        if (e > 0 && at[e] / width_ == at[e - 1] / width_) continue;
-        const int64_t first = at[e] / width_ * width_, valid = std::min(width_, columns - first);
-        T* to = value_.get() + piece * width_;
-        std::copy_n(from + first, valid, to);
-        std::fill(to + valid, to + width_, T{});
-        place_[piece++] = static_cast<int32_t>(first);
-      }
+    width_ = vectors_cost < numbers_cost ? tiles.lanes : 1;
+    const Buffer<int32_t>& count = width_ > 1 ? vectors : numbers;
+    begin_[0] = 0;
+    for (int64_t list = 0; list < lists; ++list) begin_[list + 1] = begin_[list] + count[list];
+    place_.Resize(begin_[lists]);
+    value_.Resize(begin_[lists] * width_);
+    ForLists(team, weights, [&](int64_t list, const T* row, int64_t first, int64_t columns, const int32_t* column, int64_t found) {
+      Fill(begin_[list], row, first, columns, column, found);
     });
   }
 
@@ -81,23 +52,67 @@ class LivePieces {
   }
   // The group whose first tile is `tile`.
   int64_t GroupAt(int64_t tile) const { return CeilDivide(tile * groups_, tiles_.count); }
+  // The columns of one gate of a group, in `output` below.
+  int64_t Stride(int64_t group) const {
+    const auto [first, last] = TileRange(group);
+    return (last - first) * tiles_.width;
+  }
 
-  // output[column of the group] += factor[e] * V[index[e], gate, column] over `events` events.
-  void Add(int64_t group, int gate, int64_t events, const int32_t* index, const T* factor, T* output) const {
-    const int64_t list = (group * kGates + gate) * tiles_.units;
+  // output[gate, column of the group] += factor[e] * V[index[e], gate, column] over `events` events and gates
+  // [first_gate, first_gate + gates).
+  void Add(int64_t group, int first_gate, int gates, int64_t events, const int32_t* index, const T* factor, T* output) const {
+    const int64_t* begin = begin_.get() + group * tiles_.units * kGates + first_gate;
     kernels_.add_pieces[width_ == 1 ? 0 : 1](
-        {events, index, factor, begin_.get() + list, count_.get() + list, place_.get(), value_.get(), output});
+        {events, index, factor, begin, begin + gates, kGates, place_.get(), value_.get(), output});
   }
 
  private:
-  static constexpr int64_t kListsTogether = 64;  // of a task
+  static constexpr int64_t kRowsTogether = 16;  // of a task
 
-  // The columns of a row in one group and gate.
-  const T* Columns(int64_t list, int64_t* columns) const {
-    const int64_t group = list / (kGates * tiles_.units), gate = list / tiles_.units % kGates, row = list % tiles_.units;
-    const auto [first, last] = TileRange(group);
-    *columns = std::min(tiles_.units, last * tiles_.width) - tiles_.first(first);
-    return weights_ + (row * kGates + gate) * tiles_.units + tiles_.first(first);
+  // visit(list, row of the gate in the group, place of its first column, its columns, those that are live, how many): a list
+  // is a row's in a group and gate, [groups, rows, 3].
+  template <typename Visit>
+  void ForLists(Team& team, const T* weights, const Visit& visit) const {
+    const int64_t room = tiles_.units + tiles_.lanes;
+    Buffer<int32_t> column(team.members() * room);
+    Buffer<T> value(team.members() * room);
+    team.Run(groups_ * CeilDivide(tiles_.units, kRowsTogether), [&](int64_t task, int member) {
+      const int64_t group = task % groups_, first_row = task / groups_ * kRowsTogether;
+      const auto [first, last] = TileRange(group);
+      const int64_t columns = std::min(tiles_.units, last * tiles_.width) - tiles_.first(first);
+      int32_t* const found = column.get() + member * room;
+      for (int64_t row = first_row; row < std::min(tiles_.units, first_row + kRowsTogether); ++row) {
+        for (int64_t gate = 0; gate < kGates; ++gate) {
+          const T* from = weights + (row * kGates + gate) * tiles_.units + tiles_.first(first);
+          visit((group * tiles_.units + row) * kGates + gate, from, gate * Stride(group), columns, found,
+                kernels_.list_nonzero(from, columns, found, value.get() + member * room));
+        }
+      }
+    });
+  }
+
+  static int32_t CountPieces(const int32_t* column, int64_t found, int64_t width) {
+    int32_t pieces = 0;
+    int64_t end = 0;  // of the piece before
+    for (int64_t e = 0; e < found; ++e) {
+      if (column[e] < end) continue;
+      end = (column[e] & -width) + width;
+      ++pieces;
+    }
+    return pieces;
+  }
+
+  void Fill(int64_t piece, const T* row, int64_t first, int64_t columns, const int32_t* column, int64_t found) const {
+    int64_t end = 0;
+    for (int64_t e = 0; e < found; ++e) {
+      if (column[e] < end) continue;
+      const int64_t begin = column[e] & -width_, valid = std::min(width_, columns - begin);
+      T* to = value_.get() + piece * width_;
+      std::copy_n(row + begin, valid, to);
+      std::fill(to + valid, to + width_, T{});
+      place_[piece++] = static_cast<int32_t>(first + begin);
+      end = begin + width_;
+    }
   }
 
   double Cost(int64_t pieces, int64_t width) const {
@@ -110,12 +125,10 @@ class LivePieces {
   const Kernels<T>& kernels_;
   const Tiles<T> tiles_;
   const int64_t groups_;
-  const T* const weights_;
-  int64_t width_ = 1, pieces_ = 0;
+  int64_t width_ = 1;  // a power of two
   double cost_;
-  const Buffer<int32_t> count_;  // [groups, 3, units], of the pieces of a row
-  const Buffer<int64_t> begin_;
-  Buffer<int32_t> place_;  // of a piece: its first column in the group
+  const Buffer<int64_t> begin_;  // of the pieces of every list, and the end of the last
+  Buffer<int32_t> place_;        // of a piece: its gate's place and its first column in the group
   Buffer<T> value_;
 };
 

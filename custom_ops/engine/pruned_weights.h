@@ -46,6 +46,12 @@ bool MayBePruned(const EgruShape& shape, const EgruOptions& options, const T* re
          SampledDensity(recurrent_kernel, shape.units, kGates * shape.units, kMostLive) <= kMostLive;
 }
 
+// Listing weights costs about as much as a few samples gain in so many steps: less is not worth it for a single call.
+constexpr int64_t kStepsWorthListing = 200;
+inline bool WorthForOneCall(const EgruShape& shape) {
+  return !UsesPieces(shape) || shape.batch * shape.time >= kStepsWorthListing;
+}
+
 // Null where the weights are not pruned, or so little that all of them had better be read. With Products::kSparse any zeros
 // will do. What is found fits this batch, layer and scheduler.
 template <typename T>

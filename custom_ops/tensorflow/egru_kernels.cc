@@ -188,9 +188,12 @@ class EgruSequenceOp : public OpKernel {
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       // In training weights change with every call.
-      const std::shared_ptr<const PrunedWeights<T>> pruned =
-          save_for_backward_ ? FindPruned<T>(shape, options_, inputs.recurrent_kernel, &scheduler)
-                             : cache_.Find(context->input(4), shape, options_, &scheduler);
+      std::shared_ptr<const PrunedWeights<T>> pruned;
+      if (!save_for_backward_) {
+        pruned = cache_.Find(context->input(4), shape, options_, &scheduler);
+      } else if (WorthForOneCall(shape)) {
+        pruned = FindPruned<T>(shape, options_, inputs.recurrent_kernel, &scheduler);
+      }
       inputs.pruned = pruned.get();
       WriteCounters(
           EgruForward<T>(shape, options_, inputs,

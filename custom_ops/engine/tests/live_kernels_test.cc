@@ -1,0 +1,194 @@
+// The kernels and lists for pruned weights, of every instruction set that this processor has, against naive loops.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "../live_lists.h"
+#include "../live_pieces.h"
+#include "../live_vectors.h"
+#include "random_numbers.h"
+
+namespace keras_egru {
+namespace {
+
+template <typename T, typename Check>
+void ForAllKernels(const Check& check) {
+  static const char* const given = std::getenv("KERAS_EGRU_ISA");
+  static const std::string only = given ? given : "";
+  for (const std::string isa : {"scalar", "avx2", "avx512"}) {
+    if (!only.empty() && only != isa) continue;
+    setenv("KERAS_EGRU_ISA", isa.c_str(), 1);
+    CAPTURE(isa);
+    check(SelectKernels<T>());
+  }
+  only.empty() ? unsetenv("KERAS_EGRU_ISA") : setenv("KERAS_EGRU_ISA", only.c_str(), 1);
+}
+
+TEST_CASE_TEMPLATE("transpose swaps rows and columns, adds a start and fills up with zeros", T, float, double) {
+  ForAllKernels<T>([](const Kernels<T>& kernels) {
+    const int64_t lanes = kernels.lanes, room = 3 * lanes;
+    for (int64_t rows : {int64_t{1}, lanes, 2 * lanes - 1}) {
+      for (int64_t columns : {int64_t{1}, lanes + 1, 2 * lanes}) {
+        for (bool start : {false, true}) {
+          RandomNumbers random(3);
+          const auto from = random.Normal<T>(room * room), begin = random.Normal<T>(room * room);
+          std::vector<T> to(room * room, T(7));
+          kernels.transpose({rows, columns, from.data(), room, start ? begin.data() : nullptr, room, to.data(), room});
+          const int64_t written = (rows + lanes - 1) / lanes * lanes;
+          bool equal = true;
+          for (int64_t j = 0; j < room; ++j) {
+            for (int64_t i = 0; i < room; ++i) {
+              T expected = T(7);
+              if (j < columns && i < written) {
+                expected = (i < rows ? from[i * room + j] : T(0)) + (start ? begin[j * room + i] : T(0));
+              }
+              equal = equal && to[j * room + i] == expected;
+            }
+          }
+          REQUIRE(equal);
+        }
+      }
+    }
+  });
+}
+
+// A matrix [units, 3 units] of which the share `density` is live, and what multiplies it.
+template <typename T>
+struct Matrix {
+  Matrix(int64_t units, double density) : units(units), random(9), weights(random.Sparse<T>(units * kGates * units, density)) {}
+  T at(int64_t row, int64_t gate, int64_t column) const { return weights[(row * kGates + gate) * units + column]; }
+
+  int64_t units;
+  RandomNumbers random;
+  std::vector<T> weights;
+};
+
+TEST_CASE_TEMPLATE("lists of columns and of rows give the product with every live weight", T, float, double) {
+  ForAllKernels<T>([](const Kernels<T>& kernels) {
+    for (double density : {0.0, 0.3, 1.0}) {
+      Matrix<T> matrix(2 * kernels.tile_units + 3, density);
+      const Tiles<T> tiles(kernels, matrix.units);
+      const int64_t width = tiles.width, samples = 2 * tiles.lanes;
+      Team team(nullptr, 1);
+      for (bool columns : {true, false}) {
+        using Of = typename LiveLists<T>::Of;
+        const LiveLists<T> lists(kernels, tiles, team, matrix.weights.data(), columns ? Of::kColumns : Of::kRows);
+        const auto source = matrix.random.template Normal<T>(tiles.count * kGates * width * samples);
+        int64_t live = 0;
+        for (T weight : matrix.weights) live += weight != T(0);
+        REQUIRE(lists.live() == live);
+        for (int64_t row_tile = 0; row_tile < tiles.count; ++row_tile) {
+          for (int64_t tile = 0; tile < tiles.count; ++tile) {
+            for (int gate = 0; gate < kGates; ++gate) {
+              std::vector<T> output(width * samples);
+              AccumulateArguments<T> product = lists.Product(row_tile, tile, gate);
+              product.start = {{output.data()}, {samples}};
+              product.output = {{output.data()}, {samples}};
+              product.source = {{source.data()}, {samples}};
+              kernels.accumulate[0][1](product);
+              REQUIRE(product.outputs == tiles.valid(columns ? tile : row_tile));
+              for (int64_t o = 0; o < product.outputs; ++o) {
+                for (int64_t b = 0; b < samples; ++b) {
+                  double expected = 0;
+                  for (int64_t k = 0; k < tiles.valid(columns ? row_tile : tile); ++k) {
+                    const int64_t i = tiles.first(row_tile) + (columns ? k : o), j = tiles.first(tile) + (columns ? o : k);
+                    const int64_t place = columns ? i : (tile * kGates + gate) * width + k;
+                    expected += double(matrix.at(i, gate, j)) * source[place * samples + b];
+                  }
+                  REQUIRE(std::abs(output[o * samples + b] - expected) < 1e-4);
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("pieces of rows give the product with the rows that are named", T, float, double) {
+  ForAllKernels<T>([](const Kernels<T>& kernels) {
+    for (double density : {0.0, 0.02, 0.9}) {  // numbers are cheaper where few are live, vectors where many are
+      Matrix<T> matrix(2 * kernels.tile_units + 5, density);
+      const Tiles<T> tiles(kernels, matrix.units);
+      Team team(nullptr, 1);
+      for (int64_t groups : {1, 3}) {
+        const LivePieces<T> pieces(kernels, tiles, groups, team, matrix.weights.data());
+        if (density > 0 && tiles.lanes > 4) REQUIRE((pieces.width() > 1) == (density > 0.5));
+        const std::vector<int32_t> index = {0, 7, static_cast<int32_t>(matrix.units - 1)};
+        const std::vector<T> factor = {T(2), T(-1), T(0.5)};
+        for (int64_t group = 0; group < groups; ++group) {
+          const auto [first, last] = pieces.TileRange(group);
+          REQUIRE(pieces.GroupAt(first) == group);
+          for (int first_gate = 0; first_gate < kGates; ++first_gate) {
+            const int gates = kGates - first_gate;
+            const int64_t stride = pieces.Stride(group);
+            std::vector<T> output(kGates * stride, T(1));
+            pieces.Add(group, first_gate, gates, 3, index.data(), factor.data(), output.data());
+            for (int g = 0; g < kGates; ++g) {
+              for (int64_t column = 0; column < stride; ++column) {
+                const int64_t j = tiles.first(first) + column;
+                double expected = 1;
+                for (int e = 0; e < 3 && j < matrix.units && g >= first_gate; ++e) {
+                  expected += double(factor[e]) * matrix.at(index[e], g, j);
+                }
+                REQUIRE(std::abs(output[g * stride + column] - expected) < 1e-5);
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("selected vectors alone are accumulated", T, float, double) {
+  ForAllKernels<T>([](const Kernels<T>& kernels) {
+    Matrix<T> matrix(2 * kernels.tile_units + 3, 0.05);
+    const Tiles<T> tiles(kernels, matrix.units);
+    const int64_t width = tiles.width, sources = 6;
+    Team team(nullptr, 1);
+    LiveVectors<T> live(tiles, matrix.weights.data(), matrix.units);
+    live.List(team);
+    REQUIRE(live.share() < 1);
+    const auto rows = matrix.random.template Normal<T>(sources * kGates * width);
+    const std::vector<int32_t> index = {1, 4, 5};
+    const std::vector<T> value = {T(1), T(3), T(-2)};
+    std::vector<int32_t> count(tiles.units, 3);
+    const std::vector<int64_t> begin(tiles.units, 0);
+    TileRows<const T> source;
+    for (int g = 0; g < kGates; ++g) {
+      source.base[g] = rows.data() + g * width;
+      source.stride[g] = kGates * width;
+    }
+    for (int part = 0; part < LiveVectors<T>::kParts; ++part) {
+      for (int64_t tile = 0; tile < tiles.count; ++tile) {
+        std::vector<T> output(tiles.units * kGates * width);
+        const auto of = static_cast<typename LiveVectors<T>::Part>(part);
+        kernels.accumulate_selected({tiles.units, {index.data(), value.data(), count.data(), begin.data(), 0},
+                                     live.begin(of, tile, 0), live.count(of, tile, 0), live.column(), output.data(), source});
+        for (int64_t row = 0; row < tiles.units; ++row) {
+          for (int g = 0; g < kGates; ++g) {
+            const bool wanted = part == 0 || (part == 2) == (g == kGates - 1);
+            for (int64_t i = 0; i < tiles.valid(tile); ++i) {
+              const int64_t first = i / tiles.lanes * tiles.lanes;
+              bool any = false;
+              for (int64_t j = first; j < std::min(first + tiles.lanes, tiles.valid(tile)); ++j) {
+                any = any || matrix.at(row, g, tiles.first(tile) + j) != T(0);
+              }
+              double expected = 0;
+              for (int e = 0; e < 3 && any && wanted; ++e) expected += double(value[e]) * rows[(index[e] * kGates + g) * width + i];
+              REQUIRE(std::abs(output[(row * kGates + g) * width + i] - expected) < 1e-4);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace keras_egru

@@ -22,7 +22,7 @@ TOO_SMALL_TO_MATTER = 1e-20  # in the place of a pruned weight; no denormal, whi
 
 
 def ours_unpruned(workload, mode, threads=None):
-    """The same layer with numbers in the place of pruned weights, so that the events are the same and none is skipped."""
+    """The same layer with numbers in the place of pruned weights: the same events, and no weight is left out."""
     if workload.recurrent_mask is None:
         return None
     kernel, recurrent_kernel, *others = workload.egru

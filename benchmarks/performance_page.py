@@ -6,11 +6,12 @@ from benchmarks import scaling, speed, speed_records
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun, ConfigError
 from benchmarks.speed_cases import CASES
-from benchmarks.speed_targets import verdicts, wanted_gain
+from benchmarks.speed_targets import pruned_verdicts, verdicts, wanted_gain
 
 NOTES = Path(__file__).with_name("performance_notes.md")
 NAMES = {
     "ours": "EGRU",
+    "ours_unpruned": "EGRU, unpruned",
     "ours_dense": "EGRU, dense",
     "ours_int8": "EGRU, 8-bit weights",
     "reference_cell": "EGRU, reference cell",
@@ -38,6 +39,13 @@ weights to multiply), of steps and of sequences, and against units squared.
 """.strip()
 
 
+PRUNED = """
+The same layer with a part of its recurrent kernel pruned, in blocks of rows x columns, at random places of every gate.
+*Unpruned* is the layer with numbers too small to matter in the place of the zeros: the same events, and nothing left
+out. *Gain* is its time over that of the pruned layer; *over peers* is the time of the fastest dense GRU over it.
+""".strip()
+
+
 def write(folder, page) -> list:
     """Writes the page and its plots, the latter into a folder beside it; returns the paths.
 
@@ -50,7 +58,7 @@ def write(folder, page) -> list:
         from benchmarks import speed_plots
     except ImportError as error:
         raise CannotRun(f'the plots need matplotlib, `pip install "keras-egru[benchmarks]"` ({error}).') from None
-    page, (speeds, growths) = Path(page), _records(folder)
+    page, (speeds, _, growths) = Path(page), _records(folder)
     images = page.with_suffix("")
     plots = {
         images / f"{case}-{mode}.png": speed_plots.time_against_sparsity(results)
@@ -67,12 +75,17 @@ def write(folder, page) -> list:
 
 def to_markdown(folder, images) -> str:
     """The page; `images` is the folder of its plots as seen from it."""
-    speeds, growths = _records(folder)
+    speeds, pruned, growths = _records(folder)
     groups = _grouped(speeds)
-    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *growths])]
-    parts += ["## Targets", _targets([result for results in groups.values() for result in results])]
+    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *pruned, *growths])]
+    found = [*verdicts(_flat(groups)), *pruned_verdicts(_flat(_grouped(pruned)))]
+    parts += ["## Targets", _targets(found)]
     for case in dict.fromkeys(case for case, _ in groups):
         parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
+    if pruned:
+        parts += ["## Pruned weights", PRUNED]
+        for (case, mode), results in _grouped(pruned).items():
+            parts += [f"### `{case}`, {mode}", _pruned(results)]
     parts += ["## The machine's limits", _limits(speeds)]
     if growths:
         results = _results(growths)
@@ -88,7 +101,12 @@ def _records(folder):
     speeds = [record for _, record in speed_records.find(folder, speed.KIND)]
     if not speeds:
         raise ConfigError(f"{folder} holds no speed record.")
-    return speeds, [record for _, record in speed_records.find(folder, scaling.KIND)]
+    others = ([record for _, record in speed_records.find(folder, kind)] for kind in (speed.PRUNED, scaling.KIND))
+    return speeds, *others
+
+
+def _flat(groups):
+    return [result for results in groups.values() for result in results]
 
 
 def _results(growths):
@@ -101,7 +119,14 @@ def _grouped(speeds):
     groups = {}
     for result in sorted(
         (result for record in speeds for result in record["cases"]),
-        key=lambda result: (order.index(result["case"]), result["mode"], result["activity_sparsity"]),
+        key=lambda result: (
+            order.index(result["case"]),
+            result["mode"],
+            result["asked"]["activity"],
+            result["asked"].get("block", ()),
+            result["asked"].get("parameter", 0.0),
+            result["activity_sparsity"],
+        ),
     ):
         groups.setdefault((result["case"], result["mode"]), []).append(result)
     return groups
@@ -123,8 +148,8 @@ def _origin(found):
     ]
 
 
-def _targets(results):
-    rows = [(v.what, v.wanted, v.measured, "yes" if v.met else "no") for v in verdicts(results)]
+def _targets(found):
+    rows = [(v.what, v.wanted, v.measured, "yes" if v.met else "no") for v in found]
     return _table(("", "target", "measured", "met"), rows)
 
 
@@ -154,6 +179,22 @@ def _times(results):
         for result in results
     ]
     return _table(("silent", "backward", *(NAMES[name] for name in names), "gain", "target", "limit"), rows)
+
+
+def _pruned(results):
+    names = _with_figures(results, "milliseconds")
+    rows = [
+        (
+            _share(result["activity_sparsity"]),
+            _share(result["asked"]["parameter"]),
+            "-" if result["asked"]["parameter"] == 0.0 else "x".join(map(str, result["asked"]["block"])),
+            *(_number(result["milliseconds"][name]) for name in names),
+            "-" if speed.pruning_gain(result) is None else f"{speed.pruning_gain(result):.2f}x",
+            "-" if speed.gain(result) is None else f"{speed.gain(result):.1f}x",
+        )
+        for result in results
+    ]
+    return _table(("silent", "pruned", "blocks", *(NAMES[name] for name in names), "gain", "over peers"), rows)
 
 
 def _memory(results):

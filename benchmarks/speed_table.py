@@ -51,7 +51,8 @@ def _table(results):
         title=f"{results[0]['case']}: {results[0]['description']}\nMilliseconds, median",
         caption="gain: over the fastest of keras, torch, onnx; limit: share of the machine's",
     )
-    for header in ("mode", "silent", "backw.", *(["pruned"] if pruned else []), *(HEADERS[name] for name in names), "gain", "limit"):
+    sparsities = ["silent", "backw.", "pruned"] if pruned else ["silent", "backw."]
+    for header in ("mode", *sparsities, *(HEADERS[name] for name in names), "gain", "limit"):
         table.add_column(header, no_wrap=True)
     for result in results:
         table.add_row(

@@ -19,6 +19,15 @@ TARGETS = {
     ("ptb", 0.8): Target(3, 3),
     ("smnist128", 0.72): Target(2, 2),
 }
+# Of pruned recurrent kernels, by case, mode, parameter sparsity and block, at 80 % silence: how many times faster than
+# the same layer unpruned, and than the fastest dense peer.
+PRUNED_AT = 0.8
+PRUNED_TARGETS = {
+    ("stream", "inference", 0.8, (1, 16)): (3.0, 12.0),
+    ("batch64", "training", 0.8, (1, 16)): (1.8, None),
+    ("stream", "inference", 0.9, (1, 1)): (1.5, None),
+}
+NOT_SLOWER = (0.9, (1, 1))  # at this parameter sparsity pruning slows down nothing, at whatever silence
 NOTHING_SILENT = {"ours_dense": 1.05, "keras_gru": 1.0}  # the time at an activity sparsity of 0, of theirs, at most
 READING = ("stream", "inference", 0.8, 1.5)  # the time, of that to read the active rows of weights, at most
 MEMORY = ("batch64", "training", "keras_gru", 0.6)  # the peak, of theirs, at most
@@ -42,6 +51,32 @@ def wanted_gain(result) -> float | None:
 def verdicts(results) -> list[Verdict]:
     """The verdicts that the results of a speed record allow, in the order of the results."""
     return [verdict for result in results for verdict in (*_gains(result), *_dense(result), *_others(result))]
+
+
+def pruned_verdicts(results) -> list[Verdict]:
+    """The verdicts that the results of a record with pruned weights allow, in the order of the results."""
+    return [verdict for result in results for verdict in _pruned(result)]
+
+
+def _pruned(result):
+    asked = result["asked"]
+    parameter, block = asked["parameter"], tuple(asked["block"])
+    times = result["milliseconds"]
+    if times.get("ours_unpruned") is None:
+        return
+    gain = times["ours_unpruned"] / times["ours"]
+    name = f"{_name(result)}, {100 * parameter:g} % pruned in {block[0]}x{block[1]}"
+    over_unpruned, over_peers = None, None
+    if asked["activity"] == PRUNED_AT:
+        target = PRUNED_TARGETS.get((result["case"], result["mode"], parameter, block))
+        over_unpruned, over_peers = target or (None, None)
+    if over_unpruned is None and (parameter, block) == NOT_SLOWER:
+        over_unpruned = 1.0
+    if over_unpruned is not None:
+        yield Verdict(f"{name}: over unpruned", f"{over_unpruned:g}x", f"{gain:.2f}x", gain >= over_unpruned)
+    if over_peers is not None and result["ratio_to_fastest_peer"] is not None:
+        faster = 1.0 / result["ratio_to_fastest_peer"]
+        yield Verdict(f"{name}: over the fastest peer", f"{over_peers:g}x", f"{faster:.1f}x", faster >= over_peers)
 
 
 def _gains(result):

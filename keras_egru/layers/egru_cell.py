@@ -156,7 +156,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.output_size = self.units
         self._output_dropout_mask = None
         self._dropconnect_mask = None
-        # Of pruned kernels: variables of zeros and ones, or None. Where one is zero the weight is, and gets no gradient.
+        # Of pruned kernels: variables of zeros and ones, or None. Where one is zero so is the weight, without gradient.
         self.kernel_mask = None
         self.recurrent_mask = None
 

@@ -77,6 +77,17 @@ def test_the_counters_of_the_op_agree_with_the_sparsity_that_is_reported(inputs)
     assert 1 - int(counters.backward_entries) / entries == pytest.approx(imposed.backward_sparsity, abs=1e-3)
 
 
+def test_a_pruned_kernel_is_zero_where_its_mask_is_and_the_activity_is_imposed_all_the_same(inputs):
+    imposed = egru_with_sparsity(40, inputs, 0.7, parameter=0.75, block=(2, 4))
+    mask, kernel = imposed.recurrent_mask, np.asarray(imposed.layer.recurrent_kernel)
+    assert imposed.activity_sparsity == pytest.approx(0.7, abs=tolerance(0.7))
+    assert np.array_equal(kernel != 0, mask != 0)
+    for gate in np.split(mask, 3, axis=1):
+        blocks = gate.reshape(20, 2, 10, 4).transpose(0, 2, 1, 3).reshape(200, 8)
+        assert np.sum(blocks[:, 0]) == 50
+        assert np.array_equal(blocks, np.repeat(blocks[:, :1], 8, axis=1))
+
+
 def test_what_cannot_be_imposed_is_said():
     inputs = np.ones((1, 1, 3), "float32")
     with pytest.raises(CannotRun, match="0.5 cannot be imposed"):

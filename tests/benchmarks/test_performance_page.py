@@ -35,6 +35,12 @@ def speed_result(mode, asked, **milliseconds):
     }
 
 
+def pruned_result(parameter, block, **milliseconds):
+    result = speed_result("inference", 0.8, keras_gru=160.0, **milliseconds)
+    asked = {**result["asked"], "parameter": parameter, "block": block}
+    return {**result, "case": "stream", "asked": asked}
+
+
 @pytest.fixture
 def folder(tmp_path):
     inference = [
@@ -99,6 +105,42 @@ def test_the_page_says_which_targets_are_met(folder):
         "| batch64, training, 80 % silent: peak memory, of Keras GRU's | at most 60% | 50% | yes |",
     ):
         assert line in page
+
+
+def test_pruned_weights_have_tables_and_targets_of_their_own(folder):
+    results = [
+        pruned_result(0.0, [1, 16], ours=8.0),
+        pruned_result(0.8, [1, 16], ours=2.0, ours_unpruned=8.2),
+        pruned_result(0.9, [1, 1], ours=8.0, ours_unpruned=7.9),
+    ]
+    record = {
+        **json.loads((folder / "a.json").read_text()),
+        "kind": "speed-pruned",
+        "command": "prune",
+        "cases": results,
+    }
+    (folder / "c.json").write_text(json.dumps(record))
+    page = performance_page.to_markdown(folder, "performance").splitlines()
+    for line in (
+        "prune",
+        "### `stream`, inference",
+        "| silent | pruned | blocks | EGRU | EGRU, unpruned | Keras GRU | gain | over peers |",
+        "| 80.1 % | 0.0 % | - | 8.00 | - | 160 | - | 20.0x |",
+        "| 80.1 % | 80.0 % | 1x16 | 2.00 | 8.20 | 160 | 4.10x | 80.0x |",
+        "| 80.1 % | 90.0 % | 1x1 | 8.00 | 7.90 | 160 | 0.99x | 20.0x |",
+        "| stream, inference, 80 % silent, 80 % pruned in 1x16: over unpruned | 3x | 4.10x | yes |",
+        "| stream, inference, 80 % silent, 80 % pruned in 1x16: over the fastest peer | 12x | 80.0x | yes |",
+        "| stream, inference, 80 % silent, 90 % pruned in 1x1: over unpruned | 1.5x | 0.99x | no |",
+    ):
+        assert line in page
+    assert "## `stream`" not in page  # a case of its own is what was measured unpruned
+
+
+def test_unstructured_pruning_is_held_to_slow_nothing_down():
+    result = pruned_result(0.9, [1, 1], ours=10.0, ours_unpruned=9.0) | {"case": "ptb", "mode": "training"}
+    assert [verdict[1:] for verdict in speed_targets.pruned_verdicts([result])] == [("1x", "0.90x", False)]
+    result["asked"]["parameter"] = 0.5
+    assert speed_targets.pruned_verdicts([result]) == []
 
 
 def test_reading_is_held_against_the_time_at_the_measured_bandwidth():

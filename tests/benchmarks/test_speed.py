@@ -83,6 +83,50 @@ def test_the_table_of_speeds_names_the_sparsity_the_gain_and_the_limit(quick, ca
 
 
 @needs_op
+def test_a_pruned_layer_is_timed_beside_itself_unpruned(quick, call):
+    result = call(
+        "speed", *TINY, "--units", 32, "--activity-sparsity", 0.5, "--parameter-sparsity", "0 0.75",
+        "--block", "1x8", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["kind"] == "speed-pruned"
+    assert [(case["asked"]["parameter"], case["mode"]) for case in record["cases"]] == [
+        (parameter, mode) for parameter in (0.0, 0.75) for mode in MODES
+    ]
+    for case in record["cases"]:
+        pruned = case["asked"]["parameter"] > 0
+        assert case["asked"]["block"] == [1, 8]
+        assert (case["milliseconds"]["ours_unpruned"] is not None) == pruned
+        # Of the layer's two kernels, [2, 96] and [32, 96].
+        assert case["parameter_sparsity"] == pytest.approx(0.75 * 32 / 34 if pruned else 0.0)
+    assert "75% pruned" in result.stderr
+    assert "0% pruned" not in result.stderr.replace("50% pruned", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--parameter-sparsity", "1.0"), "--parameter-sparsity wants numbers in [0, 1), received '1.0'"),
+        (("--parameter-sparsity", "much"), "--parameter-sparsity wants numbers in [0, 1), received 'much'"),
+        (("--parameter-sparsity", "0.5", "--block", "16"), "--block wants two whole numbers, as 1x16, received '16'"),
+        (("--block", "1x16"), "--block needs --parameter-sparsity"),
+    ],
+)
+def test_pruning_that_makes_no_sense_is_refused(call, options, sentence):
+    result = call("speed", *TINY, *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+@needs_op
+def test_blocks_that_do_not_fit_are_refused(quick, call):
+    result = call("speed", *TINY, "--activity-sparsity", 0.5, "--parameter-sparsity", 0.5, "--block", "1x16")
+    assert result.exit_code == 2
+    assert "blocks of 1x16 do not divide the [24, 24] weights of a gate" in result.stderr
+
+
+@needs_op
 def test_a_run_that_was_stopped_goes_on_where_it_was(quick, monkeypatch, tmp_path):
     path, done = tmp_path / "speed.json", []
     points = (Sparsity(0.5, 0.3), Sparsity(0.8, 0.5))

@@ -214,7 +214,8 @@ def test_gradient_counters_count_what_the_tensors_show():
     given = arguments(shape, input_density=0.3)
     surrogate = Triangular(0.7, 0.2)
     module = library.load()
-    inputs = [*given.values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64), *[tf.zeros([0, 0], tf.float64)] * 2]
+    unused = tf.zeros([0, 0], tf.float64)
+    inputs = [*given.values(), tf.zeros([0, 0], tf.bool), tf.zeros([0], tf.float64), unused, unused]
     options = {"surrogate_height": surrogate.height, "surrogate_width": surrogate.width}
     y, c, gates, candidate, _ = module.keras_egru_egru_sequence(*inputs, **options)
     gradients = module.keras_egru_egru_sequence_grad(

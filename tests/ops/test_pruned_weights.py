@@ -13,12 +13,12 @@ from tests.ops.cases import arguments, largest_error, values_and_gradients, weig
 op = pytest.mark.skipif(library.why_not() is not None, reason=str(library.why_not()))
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}  # the bounds that the project promises
-# A few samples and many; a size that fills vectors and one that does not; small enough and large enough to be worth lists.
+# A few samples and many; a size that fills vectors and one that does not; small and large enough to be worth lists.
 SHAPES = [(1, 5, 3, 128), (3, 4, 40, 65), (70, 3, 37, 150), (9, 1, 2, 4)]
 
 
 def pruned(given, live, block, seed=3):
-    """`given` with kernels of which the share `live` of the blocks of `block` weights of a row is left; the two masks."""
+    """`given` with the share `live` of the blocks of `block` weights in the rows of its kernels; the two masks."""
     rng = np.random.default_rng(seed)
     masks = {}
     for name in ("kernel", "recurrent_kernel"):

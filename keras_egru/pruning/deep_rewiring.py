@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_egru.pruning.mask_updates import MaskUpdates
 from keras_egru.pruning.optimizer_slots import optimizer_of
-from keras_egru.pruning.random_mask import SignedWeight
 
 VARIANTS = ("hard", "soft")
 
@@ -60,7 +59,7 @@ class DeepRewiring(MaskUpdates):
     Raises:
         TypeError: an argument is of another type.
         ValueError: an argument has a wrong value; or, when training begins, the model has no masked layer, one without
-            signs or with blocks, or `steps_per_execution` is not 1.
+            signs or with blocks, `steps_per_execution` is not 1, or the optimizer has `use_ema=True`.
     """
 
     def __init__(
@@ -111,17 +110,25 @@ class DeepRewiring(MaskUpdates):
             rewire(target, rate, self.generator(step, index))
 
     def _rewire_hard(self, target, rate, generator):
-        live, signs, theta = _connections(target)
-        theta[live] += self._drift(rate) + self._noise(rate, np.count_nonzero(live), generator)
-        alive = live & (theta >= 0.0)
-        born = np.zeros_like(alive)
+        live = target.live
+        weights, latent = _values(target, target.pair.weight), _values(target, target.pair.latent)
+        places = np.nonzero(live)
+        signs = np.sign(latent[places])
+        theta = signs * weights[places] + self._drift(rate) + self._noise(rate, signs.shape, generator)
+        weights[places] = np.where(theta >= 0.0, signs * theta, 0.0)
+        alive, born = live.copy(), np.zeros_like(live)
+        alive[places] = theta >= 0.0
         for gate in range(len(live)):
             missing = np.count_nonzero(live[gate]) - np.count_nonzero(alive[gate])
-            born[gate, generator.choice(np.flatnonzero(~alive[gate]), missing, replace=False)] = True
-        _assign(target, np.where(alive, signs * theta, 0.0), alive | born, born)
+            if missing:
+                born[gate, generator.choice(np.flatnonzero(~alive[gate]), missing, replace=False)] = True
+        target.move(target.blocks.spread(weights), alive | born, born)
 
     def _rewire_soft(self, target, rate, generator):
-        live, signs, theta = _connections(target)
+        live = target.live
+        weights, latent = _values(target, target.pair.weight), _values(target, target.pair.latent)
+        signs = np.sign(latent)
+        theta = np.where(live, signs * weights, -np.abs(latent))
         least = self._least_theta(target)
         # Dormant thetas as the wrapper made them, or of another temperature; those at the floor are rounded.
         outside = ~live & (theta < 1.01 * least)
@@ -132,7 +139,8 @@ class DeepRewiring(MaskUpdates):
         # Its sign is all that a live connection keeps here.
         distance = np.where(alive, 1.0, np.maximum(-theta, np.finfo("float32").tiny))
         target.pair.latent.assign(target.blocks.spread(signs * distance))
-        _assign(target, np.where(alive, signs * theta, 0.0), alive, alive & ~live)
+        target.move(target.blocks.spread(np.where(alive & live, signs * theta, 0.0)), alive, alive & ~live)
+        target.pair.weight.assign(target.blocks.spread(np.where(alive, signs * theta, 0.0)))
 
     def _drift(self, rate):
         return -rate * self.l1
@@ -147,19 +155,7 @@ class DeepRewiring(MaskUpdates):
         return -dormant / (1.0 - dormant) * self.temperature / self.l1
 
 
-def _connections(target):
-    """`(live, signs, theta)` of all connections, `[gates, connections]`; dormant theta are negative."""
-    pair: SignedWeight = target.pair
-    live = target.live
-    latent = target.blocks.pooled(ops.convert_to_numpy(pair.latent)).astype("float64")
-    signs = np.sign(latent)
-    weights = target.blocks.pooled(ops.convert_to_numpy(pair.weight)).astype("float64")
-    return live, signs, np.where(live, signs * weights, -np.abs(latent))
-
-
-def _assign(target, weights, live, born):
-    # The weights first: they lie inside of the old mask and of the new one.
-    target.pair.weight.assign(target.blocks.spread(np.where(target.live, weights, 0.0)))
-    target.move(live, born)
-    if born.any():
-        target.pair.weight.assign(target.blocks.spread(weights))
+def _values(target, variable):
+    """The value of a variable of the weight's shape, `[gates, connections]`, in single precision at least."""
+    values = target.blocks.pooled(ops.convert_to_numpy(variable))
+    return values.astype(np.promote_types(values.dtype, "float32"))

@@ -36,14 +36,17 @@ class MaskTarget:
         """`[gates, blocks]`, the blocks that the mask keeps."""
         return self.blocks.live(ops.convert_to_numpy(self.pair.mask))
 
-    def move(self, live, born):
-        """Makes `live` the mask; weights outside are zero from then on, and the optimizer forgets those of `born`.
+    def move(self, weights, live, born):
+        """Makes `live` the mask; the optimizer forgets what it knew of the weights of `born`.
 
         Args:
+            weights: The weights from then on, of the weight's shape; zero outside of the old mask and of the new one.
             live: Booleans `[gates, blocks]`.
-            born: Booleans `[gates, blocks]`, live blocks that start anew: their weights must be zero already.
+            born: Booleans `[gates, blocks]`, live blocks that start anew.
         """
-        self.wrapper.set_mask(self.pair.name, self.blocks.spread(live))
+        # The weights first: so they are masked at every moment.
+        self.pair.weight.assign(weights)
+        self.pair.mask.assign(self.blocks.spread(live))
         if born.any():
             self.slots.reset(self.blocks.spread(born))
 
@@ -87,6 +90,11 @@ class MaskUpdates(keras.callbacks.Callback):
                 f"`{name}` needs `steps_per_execution=1`, since it works between two updates, "
                 f"received {self.model.steps_per_execution}."
             )
+        if _keeps_averages(self.model.optimizer):
+            raise ValueError(
+                f"`{name}` needs an optimizer with `use_ema=False`: the averages, which become the weights when "
+                "training ends, lie outside of the masks too."
+            )
         wrappers = list(masked_layers(self.model))
         if not wrappers:
             raise ValueError(f"`{name}` found no masked layer in '{self.model.name}': wrap layers with `random_mask`.")
@@ -122,6 +130,12 @@ class MaskUpdates(keras.callbacks.Callback):
         if not targets:
             raise ValueError(f"`{type(self).__name__}` found no masked weight in '{self.model.name}' that is trained.")
         return targets
+
+
+def _keeps_averages(optimizer):
+    inner = getattr(optimizer, "inner_optimizer", None)
+    several = [inner] if inner is not None else getattr(optimizer, "optimizers", [])
+    return optimizer.use_ema or any(_keeps_averages(single) for single in several)
 
 
 def positive_integer(name: str, value) -> int:

@@ -57,7 +57,7 @@ class RigL(MaskUpdates):
     Raises:
         TypeError: an argument is of another type.
         ValueError: an argument has a wrong value; or, when training begins, the model has no masked layer or one that
-            changes its masks by itself, or `steps_per_execution` is not 1.
+            changes its masks by itself, `steps_per_execution` is not 1, or the optimizer has `use_ema=True`.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class RigL(MaskUpdates):
 def _move(target, gradient, share, generator):
     """Steps 1 and 2 for one weight; `gradient` holds magnitudes."""
     live = target.live
-    magnitudes = target.blocks.pooled(np.abs(ops.convert_to_numpy(target.pair.weight)))
-    gradients = target.blocks.pooled(gradient)
+    weights = ops.convert_to_numpy(target.pair.weight)
+    magnitudes, gradients = target.blocks.pooled(np.abs(weights)), target.blocks.pooled(gradient)
     moved = live.copy()
     for gate in range(len(live)):
         number = int(share * np.count_nonzero(live[gate]))
@@ -131,7 +131,7 @@ def _move(target, gradient, share, generator):
         moved[gate, alive[_least(magnitudes[gate, alive], number, generator)]] = False
         dormant = np.flatnonzero(~moved[gate])
         moved[gate, dormant[_least(-gradients[gate, dormant], number, generator)]] = True
-    target.move(moved, moved & ~live)
+    target.move(np.where(target.blocks.spread(moved), weights, 0.0), moved, moved & ~live)
 
 
 def _least(values, number, generator):

@@ -190,6 +190,29 @@ def test_an_egru_grows_where_it_computes_no_gradient_in_training(data):
     assert cell.recurrent_mask is recurrent.mask
 
 
+def test_an_egru_computes_with_the_masks_as_they_are(data):
+    model = make_model(sparsity=0.8, recurrent=True)
+    model(data[0])
+    model.fit(*data, epochs=2, callbacks=[RigL(data, end_step=100, interval=1, drop_fraction=0.9, seed=1)], **FIT)
+    stripped = strip_pruning(model)
+    config = {**stripped.layers[0].get_config(), "implementation": "reference"}
+    reference = keras.Sequential([keras.Input((3, 4)), EGRU.from_config(config), layers.Dense(2)])
+    reference.set_weights(stripped.get_weights())
+    # Float32, sums of a few terms.
+    for training in (False, True):
+        assert_allclose(model(data[0], training=training), reference(data[0], training=training), rtol=1e-5, atol=1e-6)
+    for sparse, dense in zip(gradients(model, data), gradients(reference, data), strict=True):
+        live = sparse != 0
+        assert_allclose(sparse[live], dense[live], rtol=1e-4, atol=1e-6)
+
+
+def gradients(model, data):
+    x, y = data
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+    return [gradient.numpy() for gradient in tape.gradient(loss, [weight.value for weight in model.trainable_weights])]
+
+
 def test_looking_for_a_gradient_leaves_no_trace(data):
     def train(*callbacks):
         keras.utils.set_random_seed(3)
@@ -221,7 +244,7 @@ def test_looking_for_a_gradient_leaves_no_trace(data):
 
 def test_training_that_is_resumed_goes_on_as_if_it_had_not_stopped(data, tmp_path):
     def rigl():
-        return RigL(data, end_step=12, interval=3, batch_size=16, seed=4)
+        return RigL(data, end_step=20, interval=3, drop_fraction=0.9, batch_size=8, seed=4)
 
     whole, half = make_model(), make_model()
     whole.fit(*data, epochs=4, callbacks=[rigl()], **FIT)
@@ -313,6 +336,12 @@ def test_models_that_it_cannot_train_are_refused(data):
     sparse.compile("sgd", "mse", steps_per_execution=2)
     with pytest.raises(ValueError, match="needs `steps_per_execution=1`.*received 2"):
         sparse.fit(*data, callbacks=[RigL(data, end_step=10)], **FIT)
+
+    averaging = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(use_ema=True))
+    for optimizer in (averaging, averaging.inner_optimizer):
+        sparse.compile(optimizer, "mse")
+        with pytest.raises(ValueError, match="`RigL` needs an optimizer with `use_ema=False`"):
+            sparse.fit(*data, callbacks=[RigL(data, end_step=10)], **FIT)
 
     class Moving(Masked):
         def mask_after_update(self, masked_weight, weight):

@@ -28,9 +28,9 @@ class DeepRewiring(MaskUpdates):
                               and come to life where theta_k >= 0
     ```
 
-    With `"hard"` the number of live connections is the same at every moment, in each weight and each gate; the paper
-    bounds that of the whole network. With `"soft"` it fluctuates; the default `min_theta` is the authors' rule, which
-    keeps it near its start. The signs are those of the weights when the wrapper was built and never change.
+    With `"hard"` the number of live connections is the same at every moment, in each weight and each gate. With
+    `"soft"` it fluctuates; the default `min_theta` is the authors' rule, which keeps it near its start. The signs are
+    those of the weights when the wrapper was built and never change.
 
     Exact: with `keras.optimizers.SGD` and `interval=1` this is the paper's update. Simplified: another optimizer scales
     the gradient alone, not drift and noise; with an `interval` of K the drift of K updates and the noise of their sum
@@ -38,7 +38,8 @@ class DeepRewiring(MaskUpdates):
     optimizer's memory.
 
     Masks, signs and dormant theta are variables of the wrappers, so that a model can be saved and training resumed;
-    for the same course give the same `seed`. List this before callbacks that save within an epoch.
+    for the same course give the same `seed`. List this before callbacks that save within an epoch. It costs some passes
+    over the weights in NumPy; a longer `interval` saves most of that for large layers.
 
     ```python
     sparse = keras_egru.pruning.random_mask(model, 0.9, seed=1, signed=True)

@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_egru.layers.recording import record_states
 from keras_egru.pruning.channel_flow import directions, follow, functional
+from keras_egru.pruning.masked import masked_layers
 from keras_egru.pruning.recurrent_states import recurrent_states
 
 
@@ -71,7 +72,7 @@ def remove_units(model, x, *, units=None, min_activity=None, layers=None, batch_
         ValueError: an argument is wrong, `x` has no valid step, or the removed units cannot be followed through the
             model: they reach its output or a layer that is not listed above (LayerNormalization, say), or their layer
             is quantized, returns its state or is given an initial one. The sentence names the layer, which `layers`
-            can leave out.
+            can leave out. Or the model has masked layers.
     """
     _check_one_rule(units, min_activity)
     targets = _targets(model, layers, units)
@@ -97,6 +98,11 @@ def _check_one_rule(units, min_activity):
 
 def _targets(model, names, units):
     """The layers that may lose units, in the order of the model."""
+    masked = next(masked_layers(model), None)
+    if masked is not None:
+        raise ValueError(
+            f"`model` has the masked layer '{masked.name}': take its masks away first, with `strip_pruning`."
+        )
     found = {layer.name: layer for layer in functional(model).layers if directions(layer)}
     if not found:
         raise ValueError(f"`model` has no EGRU layer at its top level, received '{model.name}'.")

@@ -171,6 +171,15 @@ def test_stripping_leaves_the_function_alone(model):
     assert np.count_nonzero(stripped.layers[0].recurrent_kernel) == 60
 
 
+def test_averages_of_weights_are_masked_by_hand(model):
+    sparse = random_mask(model, 0.8)
+    sparse.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse", jit_compile=False)
+    sparse.fit(np.ones((4, 6, 4)), np.ones((4, 5)), verbose=0)
+    for wrapper in sparse.layers:
+        wrapper.apply_masks()
+    check_masked(sparse)
+
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan"), "half", True])
 def test_sparsity_lies_in_its_interval(sparsity):
     with pytest.raises(ValueError, match=r"`sparsity` must lie in \[0, 1\)"):

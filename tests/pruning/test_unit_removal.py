@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import keras_egru
 from keras_egru import EGRU, ExponentialTrace
-from keras_egru.pruning import remove_units
+from keras_egru.pruning import random_mask, remove_units
 from keras_egru.sparsity import measure
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-13}  # Float64, sums of a few dozen terms in another order.
@@ -310,6 +310,8 @@ def test_wrong_models_and_data_are_named(sequences):
         remove_units(sequential(layers.GRU(3)), sequences)
     with pytest.raises(ValueError, match="Functional model, or a Sequential one that is built"):
         remove_units(keras.Sequential([egru()]), sequences)
+    with pytest.raises(ValueError, match="'random_mask_egru'.*`strip_pruning`"):
+        remove_units(random_mask(sequential(egru(), dense()), 0.5), sequences)
     model = sequential(layers.Masking(dtype="float64"), egru(), dense())
     with pytest.raises(ValueError, match="valid step"):
         remove_units(model, 0.0 * sequences)

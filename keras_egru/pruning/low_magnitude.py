@@ -61,8 +61,8 @@ class PruneLowMagnitude(Masked):
             at the end of an axis are cut off, and their magnitude is that of what is left. Default `(1, 1)`.
         block_pooling_type: `"AVG"` or `"MAX"`: what stands for the magnitudes in a block. Default `"AVG"`.
         sparsity_m_by_n: (m, n): m zeros among n consecutive elements of the next to last axis (the input's), in weights
-            of rank 2 or 4. As in tfmot the mask is made once, at step 1, and the schedule is not looked at. Default
-            `None`.
+            of rank 2 or 4. n must divide the axis: tfmot pads it, and what is pruned then is not m of n everywhere. As
+            in tfmot the mask is made once, at step 1, and the schedule is not looked at. Default `None`.
         **kwargs: `name`, `dtype`, `trainable`; see `Masked`.
 
     Raises:

@@ -50,14 +50,19 @@ def test_moving_average_is_masked_before_the_model_gets_it(make_dense, fit, asse
     seen = []
 
     class First(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            [average, _] = self.model.optimizer._model_variables_moving_average
+            [pair] = self.model.layers[0].masks
+            np.testing.assert_array_equal(average.numpy() != 0, pair.mask.numpy() != 0)
+
         def on_train_end(self, logs=None):
             seen.append(assert_masked(self.model))
 
     model = make_dense(keras.optimizers.Adam(0.05, use_ema=True))
     fit(model, First(), UpdatePruningStep())
+    fit(model, UpdatePruningStep(), keras.callbacks.SwapEMAWeights())
+    assert_masked(model)
     assert len(seen) == 1
-    fit(model, UpdatePruningStep(), keras.callbacks.SwapEMAWeights(), First())
-    assert len(seen) == 2
 
 
 def test_mixed_precision_prunes_the_float32_weights(make_dense, fit, assert_masked):

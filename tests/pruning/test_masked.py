@@ -114,6 +114,17 @@ def test_masks_of_sequences_pass_through_a_functional_model():
     np.testing.assert_array_equal(model.predict_on_batch(batch), outputs)
 
 
+def test_masks_of_sequences_pass_through_time_distributed(sequences):
+    class Gated(layers.Dense):
+        def call(self, inputs, mask=None):
+            return super().call(inputs) * ops.cast(mask, inputs.dtype)[:, None]
+
+    gated = Gated(5)
+    mask = ops.convert_to_tensor(np.arange(TIME) < np.arange(BATCH)[:, None])
+    outputs = layers.TimeDistributed(Masked(gated))(sequences, mask=mask)
+    np.testing.assert_array_equal(outputs, layers.TimeDistributed(gated)(sequences, mask=mask))
+
+
 def test_stateful_layer_keeps_and_resets_its_state(sequences):
     wrapper = Masked(layers.GRU(5, stateful=True))
     assert wrapper.stateful

@@ -19,6 +19,11 @@ class Chooser(layers.Layer):
         return [self.a, self.b, self.a]
 
 
+class ChoosingGRU(layers.GRU):
+    def get_prunable_weights(self):
+        return [self.cell.recurrent_kernel]
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "expected"),
     [
@@ -46,6 +51,7 @@ class Chooser(layers.Layer):
         (layers.LayerNormalization(), SEQUENCE, {}),
         (Chooser(), SEQUENCE, {"a": 1, "a_1": 1}),
         (layers.TimeDistributed(Chooser()), SEQUENCE, {"a": 1, "a_1": 1}),
+        (ChoosingGRU(5), SEQUENCE, {"recurrent_kernel": 3}),
     ],
     ids=lambda value: getattr(value, "name", None),
 )

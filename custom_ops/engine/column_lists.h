@@ -17,7 +17,8 @@ namespace keras_egru {
 template <typename T>
 class ColumnLists {
  public:
-  static constexpr int64_t kChunk = 64;  // rows
+  static constexpr int64_t kChunk = 64;   // rows
+  static constexpr int64_t kBlock = 512;  // columns that are read together
 
   ColumnLists(const Kernels<T>& kernels, int64_t rows, int64_t columns)
       : kernels_(kernels),
@@ -25,7 +26,8 @@ class ColumnLists {
         columns_(columns),
         chunks_(CeilDivide(rows, kChunk)),
         count_(chunks_ * columns),
-        begin_(chunks_ * columns) {}
+        begin_(chunks_ * columns),
+        order_(chunks_ * columns) {}
 
   // Counts the entries of every column. row_data(row): its `columns` numbers, or null for a row to leave out.
   template <typename RowData>
@@ -37,10 +39,16 @@ class ColumnLists {
         for (int64_t i = 0; i < columns_; ++i) count[i] += data[i] != T(0);
       });
     });
+    team.Run(chunks_, [&](int64_t chunk, int) {
+      for (int64_t first = 0; first < columns_; first += kBlock) Order(chunk * columns_ + first, std::min(kBlock, columns_ - first));
+    });
     entries_ = 0;
-    for (int64_t i = 0; i < chunks_ * columns_; ++i) {
-      begin_[i] = entries_;
-      entries_ += count_[i];
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+      for (int64_t i = 0; i < columns_; ++i) {
+        const int64_t list = chunk * columns_ + i / kBlock * kBlock + order_[chunk * columns_ + i];
+        begin_[list] = entries_;
+        entries_ += count_[list];
+      }
     }
   }
 
@@ -84,6 +92,9 @@ class ColumnLists {
     });
   }
 
+  // The order in which the columns of the block from `first` on lie in memory, counted from `first`.
+  const int32_t* order(int64_t chunk, int64_t first) const { return order_.get() + chunk * columns_ + first; }
+
   int64_t chunks() const { return chunks_; }
   int64_t entries() const { return entries_; }
 
@@ -94,6 +105,16 @@ class ColumnLists {
   }
 
  private:
+  // Lists of one length follow each other, so that the end of a list can be guessed.
+  void Order(int64_t first, int64_t lists) const {
+    const int32_t* count = count_.get() + first;
+    int32_t* order = order_.get() + first;
+    int32_t place[kChunk + 2] = {};  // of the first list of each length
+    for (int64_t i = 0; i < lists; ++i) ++place[count[i] + 1];
+    for (int64_t length = 0; length < kChunk; ++length) place[length + 1] += place[length];
+    for (int64_t i = 0; i < lists; ++i) order[place[count[i]]++] = static_cast<int32_t>(i);
+  }
+
   template <typename RowData, typename Visit>
   void ForRows(int64_t chunk, const RowData& row_data, const Visit& visit) const {
     for (int64_t row = chunk * kChunk; row < std::min(rows_, (chunk + 1) * kChunk); ++row) {
@@ -105,6 +126,7 @@ class ColumnLists {
   int64_t rows_, columns_, chunks_, entries_ = 0;
   Buffer<int32_t> count_;
   Buffer<int64_t> begin_;
+  Buffer<int32_t> order_;
   Buffer<int32_t> index_;
   Buffer<T> value_, extra_;
 };

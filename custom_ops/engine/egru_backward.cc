@@ -101,12 +101,10 @@ class Backward {
   // What one member of the team needs for itself.
   struct Scratch {
     explicit Scratch(const Tiles<T>& tiles)
-        : result(kBatchBlock * tiles.width), reset_gate(kBatchBlock * tiles.width), sums((tiles.width + 1) * tiles.width) {
-      sums.Zero();
-    }
+        : result(kBatchBlock * tiles.width), reset_gate(kBatchBlock * tiles.width), sums(tiles.width * tiles.width) {}
     Buffer<T> result;      // dot products of the needed entries, or of all
     Buffer<T> reset_gate;  // r of the samples
-    Buffer<T> sums;        // of live weights times samples, [width, width]; a row of zeros
+    Buffer<T> sums;        // of live weights times samples, [width, width]
   };
 
   int64_t Row(int64_t t, int64_t b) const { return b * shape_.time + t; }
@@ -182,9 +180,9 @@ class Backward {
     if (!recurrent_.packed()) return Way::kSparse;
     double entries = static_cast<double>(needed_);
     Way way = Way::kSparse;
-    // The live weights as entries of the same cost. With few units and steps it does not pay to list them.
+    // The live weights as entries of the same cost, which they themselves tell once they are listed.
     const double live = density_ * static_cast<double>(shape_.units * CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) *
-                        kernels_.costs.live / kernels_.costs.dots;
+                        (live_ ? live_->cost() : kernels_.costs.live_together) / kernels_.costs.dots;
     if (density_ < kMostLive && (options_.products == Products::kSparse || live < entries)) {
       entries = live;
       way = Way::kLive;
@@ -288,24 +286,16 @@ class Backward {
 
   // The same from live weights.
   void LiveProducts(int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result, const Scratch& scratch) const {
-    const int64_t width = tiles_.width, rows = tiles_.valid(tile);
-    const TileRows<T> sums = {{scratch.sums.get()}, {width}};
-    const TileRows<const T> zeros = {{scratch.sums.get() + width * width}, {0}};
+    const int64_t width = tiles_.width;
+    T* sums = scratch.sums.get();
     for (int64_t b = b0; b < b1; b += width, result += width * width) {
-      const int64_t count = std::min(width, b1 - b);
-      const TileRows<const T> source = {{Samples(b / width, 0, 0)}, {width}};
-      const auto accumulate = kernels_.accumulate[0][CeilDivide(count, tiles_.lanes) - 1];
+      const int64_t count = std::min(width, b1 - b), vectors = CeilDivide(count, tiles_.lanes);
       for (int64_t k = 0; k < tiles_.count; ++k) {
         for (int gate = first_gate; gate < first_gate + gates; ++gate) {
-          const bool begins = k == 0 && gate == first_gate;
-          AccumulateArguments<T> product = live_->Product(tile, k, gate);
-          product.start = begins ? zeros : TileRows<const T>(sums);
-          product.output = sums;
-          product.source = source;
-          accumulate(product);
+          live_->Add(tile, k, gate, vectors, k == 0 && gate == first_gate, Samples(b / width, 0, 0), sums);
         }
       }
-      kernels_.transpose({rows, count, sums.base[0], width, result, width, result, width});
+      kernels_.transpose({tiles_.valid(tile), count, sums, width, result, width, result, width});
     }
   }
 

@@ -68,10 +68,9 @@ class Forward {
         local_(!out.gates && !input_.ahead() && options.reset_after),
         scratch_gates_(out.gates ? 0 : ScratchRows() * kGates * tiles_.width),
         scratch_candidate_(out.candidate || !options.reset_after ? 0 : ScratchRows() * tiles_.width),
-        sums_(columns_ ? (members_ * tiles_.width + 1) * tiles_.width : 0),
+        sums_(columns_ ? members_ * tiles_.width * tiles_.width : 0),
         counts_(members_),
         team_(scheduler, members_) {
-    if (columns_) std::fill_n(ZeroRow(), tiles_.width, T{});
     FillPadded(in.threshold, 1, T(1), threshold_.get());
     FillBias();
   }
@@ -267,8 +266,8 @@ class Forward {
     double entries = static_cast<double>(events);
     Way way = Way::kSparse;
     if (columns_) {  // the live weights as entries of the same cost
-      const double live = static_cast<double>(columns_->live()) / static_cast<double>(kGates * shape_.units) *
-                          static_cast<double>(CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) * kernels_.costs.live /
+      const double live = static_cast<double>(columns_->multiplied()) / static_cast<double>(kGates * shape_.units) *
+                          static_cast<double>(CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) * columns_->cost() /
                           kernels_.costs.accumulate;
       if (options_.products == Products::kSparse || live < entries) {
         entries = live;
@@ -392,7 +391,6 @@ class Forward {
   T* Samples(const Buffer<T>& samples, int64_t unit, int64_t b) const {
     return samples.get() + (b / tiles_.width * shape_.units + unit) * tiles_.width;
   }
-  T* ZeroRow() const { return sums_.get() + members_ * tiles_.width * tiles_.width; }
 
   // The events of one tile and a block of samples from `b0` on, with `values` beside their indices, as rows of samples.
   void SpreadEvents(const SegmentedLists<T>& events, const T* values, int64_t tile, int64_t b0, const Buffer<T>& to) const {
@@ -407,22 +405,15 @@ class Forward {
   // The live weights of one tile times all samples [b0, b1).
   void AddLive(const Buffer<T>& samples, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates,
                const ProductRows<T>& to, int member) const {
-    const int64_t width = tiles_.width, columns = tiles_.valid(tile);
-    const TileRows<T> sums = {{sums_.get() + member * width * width}, {width}};
-    const TileRows<const T> zeros = {{ZeroRow()}, {0}};
+    const int64_t width = tiles_.width;
+    T* sums = sums_.get() + member * width * width;
     for (int64_t b = b0; b < b1; b += width) {
       const int64_t count = std::min(width, b1 - b);
-      const TileRows<const T> source = {{Samples(samples, 0, b)}, {width}};
-      const auto accumulate = kernels_.accumulate[0][CeilDivide(count, tiles_.lanes) - 1];
       for (int g = 0; g < gates; ++g) {
         for (int64_t k = 0; k < tiles_.count; ++k) {
-          AccumulateArguments<T> product = columns_->Product(k, tile, first_gate + g);
-          product.start = k == 0 ? zeros : TileRows<const T>(sums);
-          product.output = sums;
-          product.source = source;
-          accumulate(product);
+          columns_->Add(k, tile, first_gate + g, CeilDivide(count, tiles_.lanes), k == 0, Samples(samples, 0, b), sums);
         }
-        kernels_.transpose({columns, count, sums.base[0], width, to.start.base[g] + (b - b0) * to.start.stride[g],
+        kernels_.transpose({tiles_.valid(tile), count, sums, width, to.start.base[g] + (b - b0) * to.start.stride[g],
                             to.start.stride[g], to.output.base[g] + (b - b0) * to.output.stride[g], to.output.stride[g]});
       }
     }
@@ -538,7 +529,7 @@ class Forward {
   const int members_;
   const bool local_;                 // each member keeps the gates of the tile at hand, and nobody keeps others
   const Buffer<T> scratch_gates_, scratch_candidate_;
-  const Buffer<T> sums_;             // of live weights times samples, [width, width] for each member; a row of zeros
+  const Buffer<T> sums_;             // of live weights times samples, [width, width] for each member
   std::vector<Counts> counts_;       // one a member
   Team team_;  // last: it closes before anything that a helper might read goes away
 };

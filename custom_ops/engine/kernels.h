@@ -66,6 +66,24 @@ struct AccumulateArguments {
   const int32_t* order = nullptr;  // of the outputs, or null
 };
 
+constexpr int64_t kLiveTogether = 4;  // weights of a row
+
+// Rows of sums, `width` numbers apart, over lists of live weights times rows of `source`, as far apart; the outputs in `order`.
+//   add_live:          sums[o]     += value[e] * source[index[e]]
+//   add_live_columns:  sums[4 o+q] += value[e][q] * source[index[e]]
+//   add_live_rows:     sums[o]     += over q: value[e][q] * source[index[e] + q]
+// Cost a weight: `vectors` FMAs, with as many loads but for add_live_columns, which has a quarter of them; one broadcast.
+template <typename T>
+struct LiveArguments {
+  int64_t outputs;
+  Lists<T> lists;
+  const int32_t* order;
+  bool begins;  // the sums start from zero
+  const T* source;
+  T* sums;
+  int64_t width;
+};
+
 constexpr int kStreams = 8;  // rows that are read at once, as many as the processor fetches ahead without being told
 
 // output[j] = start[j] + scale[j] * sum over r < rows: factor[r] * row[r][j], for j < length: rows far from the cache, each
@@ -115,6 +133,7 @@ struct TransposeArguments {
 template <typename T>
 struct SelectedArguments {
   int64_t outputs;
+  const int32_t* order;  // of the outputs
   Lists<T> lists;
   const int64_t* begin;  // the vectors of every output row
   const int32_t* count;
@@ -224,7 +243,8 @@ struct DenseKernels {
 struct Costs {
   double dense;                         // Kernels::dense
   double accumulate, dots, gradient;    // sparse products: forward, backward, of the weight gradient
-  double live, live_gradient;           // the same from live weights alone: forward and backward; weight gradient
+  double live, live_together;           // live weights one by one or four together, forward and backward
+  double live_gradient;                 // vectors with live weights, of the weight gradient
   double live_vector, live_number;      // a piece of a row for one sample (add_pieces)
   double stream;                        // a vector of a whole row for one sample
   double far_byte;                      // a byte that one core reads from beyond its cache
@@ -239,6 +259,9 @@ struct Kernels {
   void (*stream)(const StreamArguments<T, T>&);
   void (*stream_int8)(const StreamArguments<T, int8_t>&);
   void (*add_pieces[2])(const PiecesArguments<T>&);  // numbers, vectors
+  void (*add_live[kMaxVectors])(const LiveArguments<T>&);
+  void (*add_live_columns[kMaxVectors])(const LiveArguments<T>&);
+  void (*add_live_rows[kMaxVectors])(const LiveArguments<T>&);
   void (*transpose)(const TransposeArguments<T>&);
   void (*accumulate_selected)(const SelectedArguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);

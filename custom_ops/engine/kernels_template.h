@@ -45,24 +45,7 @@ inline void AccumulateRows(const AccumulateArguments<T>& arguments) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) sum[g * vectors + v] = Load(start + v * lanes);
     }
-    int64_t e = 0;
-    if constexpr (gates == 1) {
-      // Two entries at once: so few sums would wait for each other.
-      Vec<T> other[vectors] = {};
-      for (; e + 1 < count; e += 2) {
-        const T factor = value[e], other_factor = value[e + 1];
-        const T* row = a.source.base[0] + index[e] * a.source.stride[0];
-        const T* other_row = a.source.base[0] + index[e + 1] * a.source.stride[0];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) {
-          sum[v] += factor * Load(row + v * lanes);
-          other[v] += other_factor * Load(other_row + v * lanes);
-        }
-      }
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[v] += other[v];
-    }
-    for (; e < count; ++e) {
+    for (int64_t e = 0; e < count; ++e) {
       const T factor = value[e];
       const int64_t i = index[e], place = i * a.source.stride[0];
 #pragma GCC unroll 3
@@ -167,6 +150,105 @@ void AddPieces(const PiecesArguments<T>& arguments) {
   }
 }
 
+template <typename T, int vectors>
+inline void LoadSums(bool begins, const T* from, Vec<T>* sum) {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) sum[v] = begins ? Vec<T>{} : Load(from + v * Simd<T>::kLanes);
+}
+
+template <typename T, int vectors>
+inline void StoreSums(const Vec<T>* sum, T* to) {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) Store<T>(to + v * Simd<T>::kLanes, sum[v]);
+}
+
+template <typename T, int vectors>
+inline void AddScaled(T factor, const T* row, Vec<T>* sum) {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) sum[v] += factor * Load(row + v * Simd<T>::kLanes);
+}
+
+template <typename T, int vectors>
+void AddLive(const LiveArguments<T>& arguments) {
+  const LiveArguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t next = 0; next < a.outputs; ++next) {
+    const int64_t o = a.order[next], count = a.lists.count[o];
+    if (count == 0 && !a.begins) continue;
+    const int32_t* index = a.lists.index + a.lists.begin[o];
+    const T* value = a.lists.value + a.lists.begin[o];
+    // Two entries at once: so few sums would wait for each other.
+    Vec<T> sum[vectors], other[vectors];
+    LoadSums<T, vectors>(a.begins, a.sums + o * a.width, sum);
+    LoadSums<T, vectors>(true, nullptr, other);
+    int64_t e = 0;
+    for (; e + 1 < count; e += 2) {
+      AddScaled<T, vectors>(value[e], a.source + index[e] * a.width, sum);
+      AddScaled<T, vectors>(value[e + 1], a.source + index[e + 1] * a.width, other);
+    }
+    if (e < count) AddScaled<T, vectors>(value[e], a.source + index[e] * a.width, sum);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sum[v] += other[v];
+    StoreSums<T, vectors>(sum, a.sums + o * a.width);
+  }
+}
+
+template <typename T, int vectors>
+void AddLiveColumns(const LiveArguments<T>& arguments) {
+  constexpr int lanes = Simd<T>::kLanes;
+  constexpr int together = kLiveTogether;
+  constexpr int columns = KERAS_EGRU_VECTOR_BYTES == 64 ? together : 2;  // as many sums as there are registers for
+  const LiveArguments<T> a = arguments;                                  // a copy that no store can change
+  for (int64_t next = 0; next < a.outputs; ++next) {
+    const int64_t o = a.order[next], count = a.lists.count[o];
+    if (count == 0 && !a.begins) continue;
+    const int32_t* index = a.lists.index + a.lists.begin[o];
+    for (int first = 0; first < together; first += columns) {
+      const T* value = a.lists.value + a.lists.begin[o] * together + first;
+      T* sums = a.sums + (o * together + first) * a.width;
+      Vec<T> sum[columns][vectors];
+#pragma GCC unroll 4
+      for (int q = 0; q < columns; ++q) LoadSums<T, vectors>(a.begins, sums + q * a.width, sum[q]);
+      for (int64_t e = 0; e < count; ++e, value += together) {
+        const T* row = a.source + index[e] * a.width;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          const Vec<T> numbers = Load(row + v * lanes);
+#pragma GCC unroll 4
+          for (int q = 0; q < columns; ++q) sum[q][v] += value[q] * numbers;
+        }
+      }
+#pragma GCC unroll 4
+      for (int q = 0; q < columns; ++q) StoreSums<T, vectors>(sum[q], sums + q * a.width);
+    }
+  }
+}
+
+template <typename T, int vectors>
+void AddLiveRows(const LiveArguments<T>& arguments) {
+  constexpr int together = kLiveTogether;
+  const LiveArguments<T> a = arguments;  // a copy that no store can change
+  for (int64_t next = 0; next < a.outputs; ++next) {
+    const int64_t o = a.order[next], count = a.lists.count[o];
+    if (count == 0 && !a.begins) continue;
+    const int32_t* index = a.lists.index + a.lists.begin[o];
+    const T* value = a.lists.value + a.lists.begin[o] * together;
+    Vec<T> sum[vectors], other[vectors];
+    LoadSums<T, vectors>(a.begins, a.sums + o * a.width, sum);
+    LoadSums<T, vectors>(true, nullptr, other);
+    for (int64_t e = 0; e < count; ++e, value += together) {
+      const T* row = a.source + index[e] * a.width;
+#pragma GCC unroll 2
+      for (int q = 0; q < together; q += 2) {
+        AddScaled<T, vectors>(value[q], row + q * a.width, sum);
+        AddScaled<T, vectors>(value[q + 1], row + (q + 1) * a.width, other);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sum[v] += other[v];
+    StoreSums<T, vectors>(sum, a.sums + o * a.width);
+  }
+}
+
 // Every other number of two vectors: of their first halves (`low`), or of their second halves.
 template <typename V, int... lane>
 inline V Interleave(V a, V b, bool low, std::integer_sequence<int, lane...>) {
@@ -208,8 +290,8 @@ void Transpose(const TransposeArguments<T>& arguments) {
   }
 }
 
-// `vectors` of one output row: their columns, and the numbers that they start from.
-template <typename T, int vectors>
+// `vectors` of one output row, by their columns.
+template <typename T, int vectors, bool same_stride>
 inline void AccumulateColumns(const SelectedArguments<T>& a, int64_t o, const int32_t* column, T* output) {
   constexpr int tile = Simd<T>::kLanes * kMaxVectors;
   const int64_t count = a.lists.count[o], begin = a.lists.begin ? a.lists.begin[o] : o * a.lists.capacity;
@@ -227,27 +309,39 @@ inline void AccumulateColumns(const SelectedArguments<T>& a, int64_t o, const in
   }
   for (int64_t e = 0; e < count; ++e) {
     const T factor = value[e];
-    const int64_t i = index[e];
+    const int64_t i = index[e], place = i * a.source.stride[0];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sum[v] += factor * Load(source[v] + i * stride[v]);
+    for (int v = 0; v < vectors; ++v) sum[v] += factor * Load(source[v] + (same_stride ? place : i * stride[v]));
   }
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) Store<T>(output + column[v], sum[v]);
 }
 
-template <typename T>
-void AccumulateSelected(const SelectedArguments<T>& arguments) {
+template <typename T, bool same_stride>
+void AccumulateSelectedRows(const SelectedArguments<T>& arguments) {
   constexpr int64_t row_size = Simd<T>::kLanes * kMaxVectors * kGates;
   const SelectedArguments<T> a = arguments;  // a copy that no store can change
-  for (int64_t o = 0; o < a.outputs; ++o) {
+  for (int64_t next = 0; next < a.outputs; ++next) {
+    const int64_t o = a.order[next];
     if (a.lists.count[o] == 0) continue;
     T* output = a.output + o * row_size;
     const int32_t* column = a.column + a.begin[o];
     int64_t left = a.count[o];
-    for (; left >= 4; left -= 4, column += 4) AccumulateColumns<T, 4>(a, o, column, output);
-    if (left == 3) AccumulateColumns<T, 3>(a, o, column, output);
-    if (left == 2) AccumulateColumns<T, 2>(a, o, column, output);
-    if (left == 1) AccumulateColumns<T, 1>(a, o, column, output);
+    for (; left >= 4; left -= 4, column += 4) AccumulateColumns<T, 4, same_stride>(a, o, column, output);
+    switch (left) {
+      case 3: AccumulateColumns<T, 3, same_stride>(a, o, column, output); break;
+      case 2: AccumulateColumns<T, 2, same_stride>(a, o, column, output); break;
+      case 1: AccumulateColumns<T, 1, same_stride>(a, o, column, output); break;
+    }
+  }
+}
+
+template <typename T>
+void AccumulateSelected(const SelectedArguments<T>& a) {
+  if (SameStride<kGates>(a.source)) {
+    AccumulateSelectedRows<T, true>(a);
+  } else {
+    AccumulateSelectedRows<T, false>(a);
   }
 }
 
@@ -587,6 +681,9 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       Stream<T, T>,
       Stream<T, int8_t>,
       {AddPieces<T, false>, AddPieces<T, true>},
+      {AddLive<T, 1>, AddLive<T, 2>, AddLive<T, 3>, AddLive<T, 4>},
+      {AddLiveColumns<T, 1>, AddLiveColumns<T, 2>, AddLiveColumns<T, 3>, AddLiveColumns<T, 4>},
+      {AddLiveRows<T, 1>, AddLiveRows<T, 2>, AddLiveRows<T, 3>, AddLiveRows<T, 4>},
       Transpose<T>,
       AccumulateSelected<T>,
       {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
@@ -599,7 +696,7 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       StateBackward<T>,
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
        PackRight<T, true>, Multiply<T>},
-      {0.28, 0.7, 0.65, 0.6, 0.3, 0.7, 0.9, 0.5, 0.5, 0.047},
+      {0.28, 0.7, 0.65, 0.6, 0.45, 0.25, 1.2, 0.9, 0.5, 0.5, 0.047},
       Read<T>,
       MultiplyAdd<T>,
   };

@@ -15,7 +15,8 @@ template <typename T>
 class LiveVectors {
  public:
   // `mask`: [rows, 3 units], zero where a weight is pruned; null for no pruning.
-  LiveVectors(const Tiles<T>& tiles, const T* mask, int64_t rows) : tiles_(tiles), mask_(mask), rows_(rows) {}
+  LiveVectors(const Kernels<T>& kernels, const Tiles<T>& tiles, const T* mask, int64_t rows)
+      : kernels_(kernels), tiles_(tiles), mask_(mask), rows_(rows) {}
 
   void List(Team& team) {
     const int64_t lists = mask_ ? tiles_.count * rows_ : 0;
@@ -62,18 +63,21 @@ class LiveVectors {
   }
 
   void List(int64_t tile) const {
+    int32_t index[kMaxTile];
+    T value[kMaxTile];
     for (int64_t row = 0; row < rows_; ++row) {
       const int64_t list = tile * rows_ + row;
       const int64_t begin = list * kMostVectors;
       int32_t found = 0, joint = 0;
       for (int gate = 0; gate < kGates; ++gate) {
         if (gate == kGates - 1) joint = found;
-        const T* numbers = Numbers(tile, row, gate);
-        for (int64_t i = 0; i < tiles_.valid(tile); i += tiles_.lanes) {
-          const T* end = numbers + std::min(tiles_.valid(tile), i + tiles_.lanes);
-          if (std::any_of(numbers + i, end, [](T number) { return number != T(0); })) {
-            column_[begin + found++] = static_cast<int32_t>(gate * tiles_.width + i);
-          }
+        const int64_t live = kernels_.list_nonzero(Numbers(tile, row, gate), tiles_.valid(tile), index, value);
+        int64_t end = 0;  // of the vector before
+        for (int64_t e = 0; e < live; ++e) {
+          if (index[e] < end) continue;
+          const int64_t first = index[e] & -tiles_.lanes;
+          column_[begin + found++] = static_cast<int32_t>(gate * tiles_.width + first);
+          end = first + tiles_.lanes;
         }
       }
       begin_[kAll][list] = begin_[kJoint][list] = begin;
@@ -84,6 +88,7 @@ class LiveVectors {
     }
   }
 
+  const Kernels<T>& kernels_;
   const Tiles<T>& tiles_;
   const T* const mask_;
   const int64_t rows_;

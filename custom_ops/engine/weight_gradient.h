@@ -48,7 +48,7 @@ class WeightGradient {
         rows_(rows),
         gates_(gates),
         candidate_(candidate),
-        live_(tiles, mask, rows),
+        live_(kernels, tiles, mask, rows),
         lists_(kernels, time * layout.batch, rows) {}
 
   // Counts, and lists where that will be needed. source(t, b): the row's numbers, or null for a row to leave out. With
@@ -106,7 +106,7 @@ class WeightGradient {
   }
 
  private:
-  static constexpr int64_t kBlock = 512;        // rows of one task: its part of the gradient fits the L2 cache
+  static constexpr int64_t kBlock = ColumnLists<T>::kBlock;  // rows of one task: its part of the gradient fits the L2 cache
   static constexpr int64_t kTilesTogether = 2;  // of one task with dense products, which pack the source once for both
   static constexpr int64_t kPackedBlocks = kTilesTogether * kGates + 1;
 
@@ -125,7 +125,8 @@ class WeightGradient {
                      gates);
     for (int64_t chunk = 0; chunk < lists_.chunks(); ++chunk) {
       kernels_.accumulate[gates - 1][tiles_.vectors(tile) - 1](
-          {count, lists_.From(chunk, first, second_values), output, output, source, NextChunk(chunk, tile)});
+          {count, lists_.From(chunk, first, second_values), output, output, source, NextChunk(chunk, tile),
+           lists_.order(chunk, first)});
     }
   }
 
@@ -138,8 +139,9 @@ class WeightGradient {
     const TileRows<const T> source = ReadGates<T>(tiles_, gates_ + place * kGates * tiles_.width,
                                                   candidate_ ? candidate_ + place * tiles_.width : nullptr, 0, kGates);
     for (int64_t chunk = 0; chunk < lists_.chunks(); ++chunk) {
-      kernels_.accumulate_selected({count, lists_.From(chunk, first, second_values), live_.begin(part, tile, first),
-                                    live_.count(part, tile, first), live_.column(), weights, source});
+      kernels_.accumulate_selected({count, lists_.order(chunk, first), lists_.From(chunk, first, second_values),
+                                    live_.begin(part, tile, first), live_.count(part, tile, first), live_.column(), weights,
+                                    source});
     }
   }
 

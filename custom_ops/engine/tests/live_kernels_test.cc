@@ -68,37 +68,39 @@ struct Matrix {
 
 TEST_CASE_TEMPLATE("lists of columns and of rows give the product with every live weight", T, float, double) {
   ForAllKernels<T>([](const Kernels<T>& kernels) {
-    for (double density : {0.0, 0.3, 1.0}) {
-      Matrix<T> matrix(2 * kernels.tile_units + 3, density);
+    for (int pattern = 0; pattern < 5; ++pattern) {  // no weight, some, all; and all or some four together
+      const double density[] = {0.0, 0.3, 1.0, 1.0, 0.3};
+      Matrix<T> matrix(2 * kernels.tile_units + (pattern < 3 ? 3 : 4), density[pattern]);
+      for (size_t w = 0; pattern == 4 && w < matrix.weights.size(); ++w) {
+        if (w % 4 && matrix.weights[w - w % 4] == T(0)) matrix.weights[w] = T(0);
+        if (w % 4 && matrix.weights[w - w % 4] != T(0)) matrix.weights[w] += T(1);
+      }
       const Tiles<T> tiles(kernels, matrix.units);
-      const int64_t width = tiles.width, samples = 2 * tiles.lanes;
+      const int64_t width = tiles.width, vectors = 1 + pattern % kMaxVectors;
       Team team(nullptr, 1);
       for (bool columns : {true, false}) {
         using Of = typename LiveLists<T>::Of;
         const LiveLists<T> lists(kernels, tiles, team, matrix.weights.data(), columns ? Of::kColumns : Of::kRows);
-        const auto source = matrix.random.template Normal<T>(tiles.count * kGates * width * samples);
+        const auto source = matrix.random.template Normal<T>(tiles.count * kGates * width * width);
         int64_t live = 0;
         for (T weight : matrix.weights) live += weight != T(0);
-        REQUIRE(lists.live() == live);
+        REQUIRE(lists.multiplied() == live);
+        REQUIRE((lists.together() > 1) == (pattern > 2));
         for (int64_t row_tile = 0; row_tile < tiles.count; ++row_tile) {
           for (int64_t tile = 0; tile < tiles.count; ++tile) {
             for (int gate = 0; gate < kGates; ++gate) {
-              std::vector<T> output(width * samples);
-              AccumulateArguments<T> product = lists.Product(row_tile, tile, gate);
-              product.start = {{output.data()}, {samples}};
-              product.output = {{output.data()}, {samples}};
-              product.source = {{source.data()}, {samples}};
-              kernels.accumulate[0][1](product);
-              REQUIRE(product.outputs == tiles.valid(columns ? tile : row_tile));
-              for (int64_t o = 0; o < product.outputs; ++o) {
-                for (int64_t b = 0; b < samples; ++b) {
-                  double expected = 0;
+              const bool begins = gate == 1;
+              std::vector<T> output(width * width, T(2));
+              lists.Add(row_tile, tile, gate, vectors, begins, source.data(), output.data());
+              for (int64_t o = 0; o < tiles.valid(columns ? tile : row_tile); ++o) {
+                for (int64_t b = 0; b < vectors * tiles.lanes; ++b) {
+                  double expected = begins ? 0 : 2;
                   for (int64_t k = 0; k < tiles.valid(columns ? row_tile : tile); ++k) {
                     const int64_t i = tiles.first(row_tile) + (columns ? k : o), j = tiles.first(tile) + (columns ? o : k);
                     const int64_t place = columns ? i : (tile * kGates + gate) * width + k;
-                    expected += double(matrix.at(i, gate, j)) * source[place * samples + b];
+                    expected += double(matrix.at(i, gate, j)) * source[place * width + b];
                   }
-                  REQUIRE(std::abs(output[o * samples + b] - expected) < 1e-4);
+                  REQUIRE(std::abs(output[o * width + b] - expected) < 1e-4);
                 }
               }
             }
@@ -151,13 +153,14 @@ TEST_CASE_TEMPLATE("selected vectors alone are accumulated", T, float, double) {
     const Tiles<T> tiles(kernels, matrix.units);
     const int64_t width = tiles.width, sources = 6;
     Team team(nullptr, 1);
-    LiveVectors<T> live(tiles, matrix.weights.data(), matrix.units);
+    LiveVectors<T> live(kernels, tiles, matrix.weights.data(), matrix.units);
     live.List(team);
     REQUIRE(live.share() < 1);
     const auto rows = matrix.random.template Normal<T>(sources * kGates * width);
     const std::vector<int32_t> index = {1, 4, 5};
     const std::vector<T> value = {T(1), T(3), T(-2)};
-    std::vector<int32_t> count(tiles.units, 3);
+    std::vector<int32_t> count(tiles.units, 3), order;
+    for (int64_t row = tiles.units; row-- > 0;) order.push_back(static_cast<int32_t>(row));
     const std::vector<int64_t> begin(tiles.units, 0);
     TileRows<const T> source;
     for (int g = 0; g < kGates; ++g) {
@@ -168,7 +171,7 @@ TEST_CASE_TEMPLATE("selected vectors alone are accumulated", T, float, double) {
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         std::vector<T> output(tiles.units * kGates * width);
         const auto of = static_cast<typename LiveVectors<T>::Part>(part);
-        kernels.accumulate_selected({tiles.units, {index.data(), value.data(), count.data(), begin.data(), 0},
+        kernels.accumulate_selected({tiles.units, order.data(), {index.data(), value.data(), count.data(), begin.data(), 0},
                                      live.begin(of, tile, 0), live.count(of, tile, 0), live.column(), output.data(), source});
         for (int64_t row = 0; row < tiles.units; ++row) {
           for (int g = 0; g < kGates; ++g) {

@@ -69,7 +69,7 @@ class LanguageModel:
         if self.config.tied:
             # `measure` counts Dense layers as read-outs, and this one is an embedding.
             silent = measured["layers"][f"recurrent_{len(self.config.units)}"]["activity_sparsity"] or 0.0
-            kernel = np.asarray(self.twin.get_layer("embedding").embeddings)
+            kernel = np.asarray(self.twin.get_layer("embedding").embeddings)[:, :-1]  # without the bias
             measured["effective_macs"] += (1.0 - silent) * float(np.count_nonzero(kernel))
             measured["dense_macs"] += kernel.size
         return measured
@@ -96,12 +96,14 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
     embedding = wrap(
         keras.layers.ReversibleEmbedding(
             vocabulary_size,
-            config.embedding_units,
+            # Of a tied read-out the last column is the bias. Without one the last layer's units take its place, and a
+            # GRU's may saturate at signs that depend on how a text begins.
+            config.embedding_units + config.tied,
             embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1),  # as AWD-LSTM has it
             name="embedding",
         )
     )
-    hidden = _dropped(embedding(words), config.input_dropout, seed)
+    hidden = _dropped(embedding(words)[:, :, : config.embedding_units], config.input_dropout, seed)
     for i, units in enumerate(config.units):
         hidden = _dropped(hidden, config.hidden_dropout, seed + i) if i else hidden
         layer = models.recurrent_layer(
@@ -112,7 +114,7 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
             models.set_update_gate_bias(layer, config.update_gate_bias)
     hidden = _dropped(hidden, config.dropout, seed + len(config.units))
     if config.tied:
-        logits = embedding(hidden, reverse=True)
+        logits = embedding(keras.ops.pad(hidden, ((0, 0), (0, 0), (0, 1)), constant_values=1.0), reverse=True)
     else:
         logits = wrap(keras.layers.Dense(vocabulary_size, name="readout"))(hidden)
     return keras.Model(words, logits, name=model)

@@ -61,7 +61,7 @@ def test_macs_count_layers_and_a_read_out_tied_or_not(text_folder, sizes):
     layers = 3 * 12 * (embedding + 12) + 3 * 8 * (12 + 8)
     figures = problem.test()
     assert figures["dense_macs"] == figures["effective_macs"] == layers + words * 8
-    tied = problem.network.count_params() == layers + 6 * 12 + 6 * 8 + words * 8
+    tied = problem.network.count_params() == layers + 6 * 12 + 6 * 8 + words * (8 + 1)
     assert tied == (embedding == 8)
 
     egru = _problem(text_folder, "egru", sizes).test()

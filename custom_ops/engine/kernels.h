@@ -265,6 +265,7 @@ struct Kernels {
   void (*transpose)(const TransposeArguments<T>&);
   void (*accumulate_selected)(const SelectedArguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
+  void (*copy_masked)(const T* from, const T* mask, int64_t count, T* to);  // zeros where the mask is zero
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
   // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`
   // have room for `columns` rounded up to a multiple of `lanes`.

@@ -413,6 +413,14 @@ void Dots(const DotsArguments<T>& arguments) {
 }
 
 template <typename T>
+void CopyMasked(const T* from, const T* mask, int64_t count, T* to) {
+  for (int64_t i = 0; i < count; i += Simd<T>::kLanes) {
+    const Vec<T> numbers = LoadPart(from + i, count - i);
+    StorePart<T>(to + i, LoadPart(mask + i, count - i) != T(0) ? numbers : Vec<T>{}, count - i);
+  }
+}
+
+template <typename T>
 void SigmoidInPlace(T* values, int64_t count) {
   for (int64_t i = 0; i < count; i += Simd<T>::kLanes) Store<T>(values + i, Sigmoid<T>(Load(values + i)));
 }
@@ -689,6 +697,7 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       {{Dots<T, 1, 1>, Dots<T, 1, 2>, Dots<T, 1, 3>, Dots<T, 1, 4>},
        {Dots<T, 2, 1>, Dots<T, 2, 2>, Dots<T, 2, 3>, Dots<T, 2, 4>},
        {Dots<T, 3, 1>, Dots<T, 3, 2>, Dots<T, 3, 3>, Dots<T, 3, 4>}},
+      CopyMasked<T>,
       SigmoidInPlace<T>,
       ListNonzero<T>,
       ListPassing<T>,

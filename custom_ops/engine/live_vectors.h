@@ -42,11 +42,13 @@ class LiveVectors {
   const int32_t* count(Part part, int64_t tile, int64_t row) const { return count_[part].get() + tile * rows_ + row; }
   const int32_t* column() const { return column_.get(); }
 
-  // Sets pruned numbers of one row and gate of a tile to zero.
-  void Mask(int64_t tile, int64_t row, int gate, T* numbers) const {
-    if (!mask_) return;
-    const T* mask = Numbers(tile, row, gate);
-    for (int64_t i = 0; i < tiles_.valid(tile); ++i) numbers[i] = mask[i] != T(0) ? numbers[i] : T(0);
+  // Copies the numbers of one row and gate of a tile; in the place of pruned ones zeros.
+  void Copy(int64_t tile, int64_t row, int gate, const T* from, T* to) const {
+    if (mask_) {
+      kernels_.copy_masked(from, Numbers(tile, row, gate), tiles_.valid(tile), to);
+    } else {
+      std::copy_n(from, tiles_.valid(tile), to);
+    }
   }
 
  private:

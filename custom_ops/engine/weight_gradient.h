@@ -58,9 +58,16 @@ class WeightGradient {
     split_ = split;
     const auto row_data = [&](int64_t row) { return source(row / layout_.batch, row % layout_.batch); };
     lists_.Count(team, row_data);
-    live_.List(team);
-    const double cost = kernels_.costs.gradient, live_cost = live_.share() * kernels_.costs.live_gradient;
-    selected_ = live_.pruned() && (live_cost < cost || products_ == Products::kSparse);
+    const double cost = kernels_.costs.gradient;
+    double live_cost = cost;
+    // Listing the live vectors reads the whole mask, so there must be something to gain.
+    const double most = static_cast<double>(lists_.entries()) / tiles_.lanes * cost;
+    selected_ = live_.pruned() && (most > kListing * static_cast<double>(rows_) || products_ == Products::kSparse);
+    if (selected_) {
+      live_.List(team);
+      live_cost = live_.share() * kernels_.costs.live_gradient;
+      selected_ = live_cost < cost || products_ == Products::kSparse;
+    }
     dense_ = DenseIsFaster(kernels_, products_, time_ * layout_.batch, rows_, lists_.entries(), selected_ ? live_cost : cost);
     if (dense_ && !split) return;
     // Rows are named by their place in the gates, so that one base serves a whole tile.
@@ -96,9 +103,8 @@ class WeightGradient {
         if (split_) AddSparse(tile, first, count, joint, 1, weights);
         for (int64_t row = 0; row < count; ++row) {
           for (int g = 0; g < kGates; ++g) {
-            T* to = gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile);
-            std::copy_n(weights + (row * kGates + g) * width, tiles_.valid(tile), to);
-            live_.Mask(tile, first + row, g, to);
+            live_.Copy(tile, first + row, g, weights + (row * kGates + g) * width,
+                       gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile));
           }
         }
       }
@@ -107,6 +113,7 @@ class WeightGradient {
 
  private:
   static constexpr int64_t kBlock = ColumnLists<T>::kBlock;  // rows of one task: its part of the gradient fits the L2 cache
+  static constexpr double kListing = 0.5;  // nanoseconds a weight
   static constexpr int64_t kTilesTogether = 2;  // of one task with dense products, which pack the source once for both
   static constexpr int64_t kPackedBlocks = kTilesTogether * kGates + 1;
 

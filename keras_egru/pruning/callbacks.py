@@ -35,7 +35,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._layers = pruned_layers(self.model)
-        if any([layer.begin() for layer in self._layers]) and hasattr(self.model, "make_train_function"):
+        begun = [layer for layer in self._layers if layer.begin()]
+        if begun and hasattr(self.model, "make_train_function"):
             # TensorFlow cannot trace a step again that was refused for want of this callback.
             self.model.make_train_function(force=True)
         for layer in self._layers:

@@ -34,9 +34,9 @@ def load_tfmot() -> Tfmot:
     """
     name = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(name)
-    # `tf.keras` is what the variable says when it is first looked at; tfmot sets the variable.
-    _ = tf.keras.__version__
     try:
+        # `tf.keras` is what the variable says when it is first looked at; tfmot sets the variable.
+        _ = tf.keras.__version__
         modules = ("pruning_impl", "pruning_utils", "pruning_schedule")
         implementation, utils, schedules = (importlib.import_module(f"{TFMOT}.{module}") for module in modules)
     except ImportError as error:

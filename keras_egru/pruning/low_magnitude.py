@@ -149,7 +149,7 @@ class PruneLowMagnitude(Masked):
         """
         if not self.built:
             raise ValueError(f"Layer '{self.name}' must be built before it is pruned: build or call the model first.")
-        new = [pair for pair in self.masks if not pair.has_begun()]
+        new = [pair for pair in self.masks if isinstance(pair, PrunedWeight) and not pair.has_begun()]
         for pair in new:
             self.advance(pair)
         return bool(new)

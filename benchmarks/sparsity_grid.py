@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from benchmarks import speed_records
 from benchmarks.figures import decimal, number, share, units
+from benchmarks.speed import PRUNED
 
 BAND = 5  # percent of activity sparsity that make a row
 WRITTEN = {"test accuracy": share, "effective MACs": number}  # other figures are decimals
@@ -57,16 +58,18 @@ def of_runs(runs) -> list[Grid]:
 
 
 def of_speed(folder) -> list[Grid]:
-    """A grid of the layer's milliseconds for each case and mode of the speed records that has pruned weights."""
+    """A grid of the layer's milliseconds for each case, block and mode of the speed records with pruned weights."""
     groups: dict = {}
-    for _, record in speed_records.find(folder, "speed"):
+    for _, record in speed_records.find(folder, PRUNED):
         for point in record["cases"]:
+            asked = point["asked"]
             row = _row("EGRU", point["activity_sparsity"])
-            column = round(point["parameter_sparsity"] or 0.0, 2)
             figures = {"milliseconds": point["milliseconds"]["ours"]}
-            groups.setdefault((point["case"], point["mode"]), []).append((row, column, figures))
+            block = "x".join(map(str, asked["block"]))
+            groups.setdefault((point["case"], block, point["mode"]), []).append((row, asked["parameter"], figures))
     grids = [
-        _grid(f"speed, {case}, {mode}", f"speed-{case}-{mode}-grid", points) for (case, mode), points in groups.items()
+        _grid(f"speed, {case}, {mode}, blocks of {block}", f"speed-{case}-{mode}-{block}-grid", points)
+        for (case, block, mode), points in groups.items()
     ]
     return [grid for grid in grids if grid is not None]
 

@@ -705,7 +705,7 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       StateBackward<T>,
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
        PackRight<T, true>, Multiply<T>},
-      {0.28, 0.7, 0.65, 0.6, 0.45, 0.25, 1.2, 0.9, 0.5, 0.5, 0.047},
+      {0.28, 0.7, 0.65, 0.6, 0.45, 0.25, 1.2, 0.9, 0.8, 0.5, 0.047},
       Read<T>,
       MultiplyAdd<T>,
   };

@@ -51,7 +51,7 @@ def test_the_report_has_the_grid_as_a_table_and_as_a_heat_map(folder, call):
     assert "| | 0 % zero | 80 % zero | 90 % zero |" in markdown
     assert "| EGRU, 80-85 % silent | 90.0% / 1.0 | 70.0% / 0.8 | - |" in markdown
     assert "| EGRU, 80-85 % silent | 4.0 | 2.0 |" in markdown
-    for name in ("spiral-smoke-8-grid.png", "speed-small-inference-grid.png"):
+    for name in ("spiral-smoke-8-grid.png", "speed-small-inference-1x16-grid.png"):
         assert f"]({name})" in markdown
         assert (folder / "out" / name).read_bytes().startswith(PNG)
 
@@ -65,8 +65,8 @@ def test_speed_records_make_grids_of_milliseconds(tmp_path):
     _write_speed_record(tmp_path / "speed.json")
     assert sparsity_grid.of_speed(tmp_path) == [
         Grid(
-            "speed, small, inference",
-            "speed-small-inference-grid",
+            "speed, small, inference, blocks of 1x16",
+            "speed-small-inference-1x16-grid",
             ["EGRU, 0-5 % silent", "EGRU, 80-85 % silent"],
             [0.0, 0.9],
             {"milliseconds": [[None, None], [4.0, 2.0]]},
@@ -86,7 +86,7 @@ def _write_speed_record(path):
             "case": "small",
             "mode": mode,
             "activity_sparsity": active,
-            "parameter_sparsity": pruned,
+            "asked": {"activity": active, "parameter": pruned, "block": [1, 16]},
             "milliseconds": {"ours": ms},
         }
         for mode, active, pruned, ms in (
@@ -96,4 +96,4 @@ def _write_speed_record(path):
             ("training", 0.8, 0.0, 9.0),
         )
     ]
-    path.write_text(json.dumps({"kind": "speed", "cases": points}))
+    path.write_text(json.dumps({"kind": "speed-pruned", "cases": points}))

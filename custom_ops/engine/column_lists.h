@@ -40,7 +40,9 @@ class ColumnLists {
       });
     });
     team.Run(chunks_, [&](int64_t chunk, int) {
-      for (int64_t first = 0; first < columns_; first += kBlock) Order(chunk * columns_ + first, std::min(kBlock, columns_ - first));
+      for (int64_t first = 0; first < columns_; first += kBlock) {
+        Order(chunk * columns_ + first, std::min(kBlock, columns_ - first));
+      }
     });
     entries_ = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {

@@ -4,7 +4,8 @@
 //   gradients of the pre-activations, of thresholds and biases, and what step t-1 inherits (Kernels::state_backward)
 // dL/dy enters dL/dc times e, so leaving out entries with e = 0 changes nothing, and neither does computing them: where so
 // many are needed that a dense product is faster, dA_{t+1} is packed and multiplied whole (Kernels::dense), and pruned weights
-// are multiplied one by one with all samples where few are live (live_lists.h). That is decided anew for every step. The weight gradients follow, over all steps at once (weight_gradient.h).
+// are multiplied one by one with all samples where few are live (live_lists.h). That is decided anew for every step. The weight
+// gradients follow, over all steps at once (weight_gradient.h).
 #include <algorithm>
 #include <atomic>
 #include <memory>

@@ -52,7 +52,7 @@ class LiveLists {
   // in `source`, columns by their place in [tiles, 3, tile_units].
   void Add(int64_t row_tile, int64_t tile, int gate, int64_t vectors, bool begins, const T* source, T* sums) const {
     const int64_t list = SquareAt(row_tile, tile, gate) * tiles_.width, width = tiles_.width;
-    const int64_t outputs = CeilDivide(tiles_.valid(of_ == Of::kColumns ? tile : row_tile), of_ == Of::kColumns ? together_ : 1);
+    const int64_t outputs = of_ == Of::kColumns ? CeilDivide(tiles_.valid(tile), together_) : tiles_.valid(row_tile);
     const Lists<T> lists = {index_.get(), value_.get(), count_.get() + list, begin_.get() + list, 0};
     const auto add = together_ == 1         ? kernels_.add_live
                      : of_ == Of::kColumns ? kernels_.add_live_columns
@@ -137,7 +137,8 @@ class LiveLists {
     const int64_t width = tiles_.width;
     for (int64_t square = 0; square < tiles_.count * kGates; ++square) {
       const int64_t s = SquareAt(row_tile, square / kGates, square % kGates);
-      const int64_t outputs = of_ == Of::kColumns ? CeilDivide(tiles_.valid(square / kGates), together_) : tiles_.valid(row_tile);
+      const int64_t columns = CeilDivide(tiles_.valid(square / kGates), together_);
+      const int64_t outputs = of_ == Of::kColumns ? columns : tiles_.valid(row_tile);
       int32_t *order = order_.get() + s * width, *count = count_.get() + s * width;
       int32_t place[kMaxTile + 2] = {};  // of the first list of each length
       for (int64_t o = 0; o < outputs; ++o) ++place[count[o] + 1];

@@ -38,8 +38,8 @@ class LivePieces {
     for (int64_t list = 0; list < lists; ++list) begin_[list + 1] = begin_[list] + count[list];
     place_.Resize(begin_[lists]);
     value_.Resize(begin_[lists] * width_);
-    ForLists(team, weights, [&](int64_t list, const T* row, int64_t first, int64_t columns, const int32_t* column, int64_t found) {
-      Fill(begin_[list], row, first, columns, column, found);
+    ForLists(team, weights, [&](int64_t list, const T* row, int64_t first, int64_t columns, const int32_t* live, int64_t found) {
+      Fill(begin_[list], row, first, columns, live, found);
     });
   }
 

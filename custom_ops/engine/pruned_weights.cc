@@ -6,7 +6,8 @@ namespace {
 // Nanoseconds of reading all rows of V whole.
 template <typename T>
 double WholeCost(const Kernels<T>& kernels, int64_t weights) {
-  const double bytes = static_cast<double>(weights) * sizeof(T), near = static_cast<double>(weights) / kernels.lanes * kernels.costs.stream;
+  const double bytes = static_cast<double>(weights) * sizeof(T);
+  const double near = static_cast<double>(weights) / kernels.lanes * kernels.costs.stream;
   return bytes > kNearBytes ? std::max(near, bytes * kernels.costs.far_byte) : near;
 }
 
@@ -22,11 +23,14 @@ std::unique_ptr<const PrunedWeights<T>> FindPruned(const EgruShape& shape, const
   auto found = std::make_unique<PrunedWeights<T>>();
   const Tiles<T> tiles(kernels, shape.units);
   if (UsesPieces(shape)) {
-    auto pieces = std::make_unique<LivePieces<T>>(kernels, tiles, std::min<int64_t>(tiles.count, members), team, recurrent_kernel);
-    if (options.products == Products::kAuto && pieces->cost() >= WholeCost(kernels, shape.units * kGates * shape.units)) return nullptr;
+    const int64_t groups = std::min<int64_t>(tiles.count, members);
+    auto pieces = std::make_unique<LivePieces<T>>(kernels, tiles, groups, team, recurrent_kernel);
+    const double whole = WholeCost(kernels, shape.units * kGates * shape.units);
+    if (options.products == Products::kAuto && pieces->cost() >= whole) return nullptr;
     found->pieces = std::move(pieces);
   } else {
-    found->columns = std::make_unique<LiveLists<T>>(kernels, tiles, team, recurrent_kernel, LiveLists<T>::Of::kColumns);
+    const auto of = LiveLists<T>::Of::kColumns;
+    found->columns = std::make_unique<LiveLists<T>>(kernels, tiles, team, recurrent_kernel, of);
   }
   return found;
 }

@@ -1,6 +1,6 @@
 """Event-based recurrent networks for Keras, whose time falls with their sparsity."""
 
-from keras_egru import constraints, initializers, layers, ops, sparsity, surrogates
+from keras_egru import constraints, initializers, layers, ops, pruning, sparsity, surrogates
 from keras_egru.layers import EGRU, EGRUCell, ExponentialTrace
 
 __version__ = "0.1.0"
@@ -14,6 +14,7 @@ __all__ = [
     "initializers",
     "layers",
     "ops",
+    "pruning",
     "sparsity",
     "surrogates",
 ]

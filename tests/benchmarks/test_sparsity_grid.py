@@ -56,9 +56,9 @@ def test_the_report_has_the_grid_as_a_table_and_as_a_heat_map(folder, call):
         assert (folder / "out" / name).read_bytes().startswith(PNG)
 
 
-def test_runs_of_one_parameter_sparsity_make_no_grid(spiral_run, call):
+def test_runs_of_one_parameter_sparsity_make_no_grid(spiral_run, call, tmp_path):
     folder, _ = spiral_run
-    assert json.loads(call("report", folder, "--json").stdout)["grids"] == []
+    assert json.loads(call("report", folder, "--out", tmp_path, "--json").stdout)["grids"] == []
 
 
 def test_speed_records_make_grids_of_milliseconds(tmp_path):

@@ -29,6 +29,8 @@ struct EgruOptions {
 
 template <typename T>
 struct PrunedWeights;
+template <typename T>
+class LiveVectors;
 
 // What the sequence reads, forward and backward.
 template <typename T>
@@ -48,8 +50,9 @@ struct EgruInputs {
   const T* recurrent_scale = nullptr;      // [3 units]
   // Forward only: what FindPruned (pruned_weights.h) found in `recurrent_kernel`, or null.
   const PrunedWeights<T>* pruned = nullptr;
-  // Backward only, as `kernel` and `recurrent_kernel`: zero where a weight is pruned, is zero and gets no gradient; or null.
-  const T *kernel_mask = nullptr, *recurrent_mask = nullptr;
+  // Backward only: what FindLive (pruned_weights.h) found in the masks of the kernels, or null. Weights that are not live must be
+  // zero, and get no gradient.
+  const LiveVectors<T> *live_kernel = nullptr, *live_recurrent = nullptr;
 };
 
 // Counts over valid steps, in the order of keras_egru.ops.Counters.

@@ -56,9 +56,9 @@ class Backward {
         needed_index_(tiles_.count * shape.batch * tiles_.width),
         needed_count_(tiles_.count * shape.batch),
         recurrent_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.units, out.gates, nullptr,
-                            in.recurrent_mask),
+                            in.live_recurrent),
         input_gradient_(kernels_, tiles_, layout_, options.products, shape.time, shape.features, out.gates,
-                        options.reset_after ? out.candidate : nullptr, in.kernel_mask),
+                        options.reset_after ? out.candidate : nullptr, in.live_kernel),
         team_(scheduler, TeamSize(scheduler, shape)) {
     std::fill(threshold_.get(), threshold_.get() + threshold_.size(), T(1));
     std::copy(in.threshold, in.threshold + shape.units, threshold_.get());
@@ -74,6 +74,7 @@ class Backward {
 
   EgruGradientCounters Run() {
     ListEvents();
+    if (UsesPieces(shape_) && WorthForOneCall(shape_)) FindPieces();
     team_.Run(tiles_.count * blocks_, [&](int64_t task, int) { ListNeeded(shape_.time - 1, task / blocks_, task % blocks_); });
     for (int64_t t = shape_.time - 1; t >= 0; --t) Step(t);
     Prepare(-1);
@@ -169,6 +170,25 @@ class Backward {
   }
   int64_t NeededSlot(int64_t tile, int64_t b) const { return tile * shape_.batch + b; }
 
+  // What takes the place of whole rows of pruned weights, for a few samples.
+  void FindPieces() {
+    pieces_ = keras_egru::FindPieces(kernels_, tiles_, 1, options_, team_, in_.recurrent_kernel);
+    if (pieces_) lined_up_.Resize(2 * shape_.batch * kGates * pieces_->Stride(0));
+  }
+
+  // The gradients of step t of one sample as pieces are multiplied with them: a gate after the other. Kept for two steps.
+  T* LinedUp(int64_t t, int64_t b) const {
+    return lined_up_.get() + ((t & 1) * shape_.batch + b) * kGates * pieces_->Stride(0);
+  }
+  void LineUp(int64_t t, int64_t tile, int64_t b0, int64_t b1) const {
+    for (int64_t b = b0; b < b1; ++b) {
+      for (int gate = 0; gate < kGates; ++gate) {
+        std::copy_n(Gates(t, tile, b) + gate * tiles_.width, tiles_.width,
+                    LinedUp(t, b) + gate * pieces_->Stride(0) + tiles_.first(tile));
+      }
+    }
+  }
+
   // Decides how step t multiplies, and packs for it.
   void Prepare(int64_t t) {
     if (t + 1 >= shape_.time) return;
@@ -178,7 +198,7 @@ class Backward {
   }
 
   Way Choose() const {
-    if (!recurrent_.packed()) return Way::kSparse;
+    if (pieces_ || !recurrent_.packed()) return Way::kSparse;
     double entries = static_cast<double>(needed_);
     Way way = Way::kSparse;
     // The live weights as entries of the same cost, which they themselves tell once they are listed.
@@ -196,7 +216,8 @@ class Backward {
   void Pack(Way way, int64_t t, int first_gate, int gates) {
     switch (way) {
       case Way::kSparse:
-        return recurrent_.Pack(team_);
+        if (!pieces_) recurrent_.Pack(team_);
+        return;
       case Way::kDense:
         PackDense();
         return PackGradients(t, first_gate, gates);
@@ -302,6 +323,14 @@ class Backward {
 
   // The same for the needed entries alone, in the order of their list: [kBatchBlock, width].
   void SparseProducts(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates, T* result) const {
+    if (pieces_) {
+      for (int64_t b = b0; b < b1; ++b, result += tiles_.width) {
+        const int64_t slot = NeededSlot(tile, b);
+        pieces_->Dot(0, first_gate, tiles_.first(tile), needed_count_[slot], needed_index_.get() + slot * tiles_.width,
+                     LinedUp(t + 1, b), result);
+      }
+      return;
+    }
     std::fill_n(result, (b1 - b0) * tiles_.width, T{});
     const int64_t first = tiles_.first(tile), slot = NeededSlot(tile, b0);
     const Lists<T> lists = {needed_index_.get() + slot * tiles_.width, nullptr, needed_count_.get() + slot, nullptr,
@@ -359,7 +388,11 @@ class Backward {
       gate[(b - first_row) * kGates * width + unit] = grad_a_r;
       grad_bias[unit] += grad_a_r;
     };
-    if (way == Way::kSparse) return ForResults(tile, b0, b1, result, visit);
+    if (way == Way::kSparse) {
+      ForResults(tile, b0, b1, result, visit);
+      if (pieces_) LineUp(t, tile, b0, b1);  // once more, with what the gate r has got
+      return;
+    }
     for (int64_t b = b0; b < b1; ++b) {
       if (!Valid(t, b)) continue;
       for (int64_t unit = 0; unit < tiles_.valid(tile); ++unit) visit(b, unit, result[(b - first_row) * width + unit]);
@@ -398,6 +431,7 @@ class Backward {
     a.grad_threshold = Partial(tile, block, 0);
     a.grad_bias = Partial(tile, block, 1);
     kernels_.state_backward(a);
+    if (pieces_) LineUp(t, tile, b0, b1);
   }
 
   T* Partial(int64_t tile, int64_t block, int which) const {
@@ -449,6 +483,8 @@ class Backward {
   Way way_ = Way::kSparse;        // of the running step's product
   std::unique_ptr<const LiveLists<T>> live_;  // of pruned weights, once they are needed
   Buffer<T> samples_;                        // dA of one step, for live weights
+  std::unique_ptr<const LivePieces<T>> pieces_;  // the same for a few samples
+  Buffer<T> lined_up_;                           // dA of two steps, for pieces: [2, batch, 3, padded units]
   WeightGradient<T> recurrent_gradient_, input_gradient_;
   std::vector<std::unique_ptr<Scratch>> scratch_;  // one a member of the team
   std::atomic<int64_t> needed_{0};

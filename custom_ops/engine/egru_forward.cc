@@ -56,7 +56,7 @@ class Forward {
         input_(kernels_, tiles_, shape, options.products, in_),
         events_{SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width),
                 SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width)},
-        in_place_product_(kernels_, tiles_, in_, pieces_, in_place_ ? shape.batch : 0),
+        in_place_product_(kernels_, tiles_, in_, pieces_, groups_, in_place_ ? shape.batch : 0),
         gated_(options.reset_after ? 0 : events_[0].value.size()),
         samples_(columns_ ? SampleNumbers() : 0),
         gated_samples_(columns_ && !options.reset_after ? SampleNumbers() : 0),
@@ -87,7 +87,11 @@ class Forward {
       const int64_t steps = std::min(together, shape_.time - begin);
       counters.input_events += input_.Prepare(team_, begin, steps);
       if (input_.ahead()) ProjectAhead(begin);
-      for (int64_t t = begin; t < begin + steps; ++t) Step(t, t - begin);
+      if (in_place_) {
+        StepsInPlace(begin, steps);
+      } else {
+        for (int64_t t = begin; t < begin + steps; ++t) Step(t, t - begin);
+      }
     }
     team_.Run(tiles_.count, [&](int64_t tile, int) { End(tile); });
     for (const Counts& counts : counts_) {
@@ -223,7 +227,7 @@ class Forward {
       const SegmentedLists<T>& events = events_[0];
       events.Fill(kernels_, tile, b, in_.initial_y + from, valid);
       Listed(events, -1, tile, b, in_.initial_y + from);
-      counts.listed += events.count[events.slot(tile, b)];
+      counts.listed += events.count(tile, b);
     }
   }
 
@@ -260,9 +264,7 @@ class Forward {
     input_.Project(call, tile, r0, r1, bias, gates);
   }
 
-  // Weights read in place come with few samples, for which nothing is worth packing.
   Way Choose(int64_t events) const {
-    if (in_place_) return Way::kSparse;
     double entries = static_cast<double>(events);
     Way way = Way::kSparse;
     if (columns_) {  // the live weights as entries of the same cost
@@ -301,6 +303,20 @@ class Forward {
     kernels_.dense.pack_left({rows.row, rows.count, 0, tiles_.valid(tile), event_blocks_[tile * row_blocks_ + block]});
   }
 
+  // Weights read in place come with few samples, for which nothing is worth packing: members keep their groups of tiles from
+  // step to step, and never stop to choose.
+  void StepsInPlace(int64_t begin, int64_t steps) {
+    const int64_t phases = options_.reset_after ? 1 : 2;
+    team_.RunPhases(steps * phases, groups_ * blocks_, [&](int64_t phase, int64_t task, int member) {
+      const int64_t slot = phase / phases, group = task / blocks_, block = task % blocks_;
+      if (phase % phases + 1 < phases) {
+        ResetGate(Way::kSparse, begin + slot, slot, group, block, member);
+      } else {
+        FinishStep(Way::kSparse, begin + slot, slot, group, block, member);
+      }
+    });
+  }
+
   void Step(int64_t t, int64_t slot) {
     const SegmentedLists<T>& events = events_[t % 2];
     int64_t listed = 0;
@@ -314,30 +330,33 @@ class Forward {
       team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
         SpreadEvents(events, events.value.get(), task / row_blocks_, task % row_blocks_ * tiles_.width, samples_);
       });
-    } else if (!in_place_) {
+    } else {
       recurrent_.Pack(team_);
     }
     if (!options_.reset_after) {
-      if (in_place_) in_place_product_.Join(events, events.value.get());
       team_.Run(groups_ * blocks_, order, [&](int64_t task, int member) {
         ResetGate(way, t, slot, task / blocks_, task % blocks_, member);
       });
     }
-    const T* values = options_.reset_after ? events.value.get() : gated_.get();
-    if (in_place_) in_place_product_.Join(events, values);
     team_.Run(groups_ * blocks_, order, [&](int64_t task, int member) {
-      const auto [first, last] = TileRange(task / blocks_);
-      const auto [b0, b1] = BlockRange(task % blocks_, shape_);
-      if (options_.reset_after) {
-        ProjectHere(t, slot, first, last, b0, b1, member);
-        AddProduct(way, events, values, t, slot, first, last, b0, b1, 0, kGates, member);
-      } else {
-        AddProduct(way, events, values, t, slot, first, last, b0, b1, 2, 1, member);
-      }
-      for (int64_t tile = first; tile < last; ++tile) {
-        UpdateState(t, tile, b0, b1, PlaceOf(t, slot, tile, b0, member), counts_[member]);
-      }
+      FinishStep(way, t, slot, task / blocks_, task % blocks_, member);
     });
+  }
+
+  // All that follows the gate r, where that must be known before, and else the whole step; of a group of tiles.
+  void FinishStep(Way way, int64_t t, int64_t slot, int64_t group, int64_t block, int member) {
+    const SegmentedLists<T>& events = events_[t % 2];
+    const auto [first, last] = TileRange(group);
+    const auto [b0, b1] = BlockRange(block, shape_);
+    if (options_.reset_after) {
+      ProjectHere(t, slot, first, last, b0, b1, member);
+      AddProduct(way, events, events.value.get(), t, slot, group, block, 0, kGates, member);
+    } else {
+      AddProduct(way, events, gated_.get(), t, slot, group, block, 2, 1, member);
+    }
+    for (int64_t tile = first; tile < last; ++tile) {
+      UpdateState(t, tile, b0, b1, PlaceOf(t, slot, tile, b0, member), counts_[member]);
+    }
   }
 
   void ProjectHere(int64_t t, int64_t slot, int64_t first, int64_t last, int64_t b0, int64_t b1, int member) const {
@@ -351,14 +370,14 @@ class Forward {
     const auto [first, last] = TileRange(group);
     const auto [b0, b1] = BlockRange(block, shape_);
     ProjectHere(t, slot, first, last, b0, b1, member);
-    AddProduct(way, events, events.value.get(), t, slot, first, last, b0, b1, 0, 2, member);
+    AddProduct(way, events, events.value.get(), t, slot, group, block, 0, 2, member);
     for (int64_t tile = first; tile < last; ++tile) {
       T* gate = PlaceOf(t, slot, tile, b0, member).gates + tiles_.width;
       for (int64_t b = b0; b < b1; ++b) {
         T* r = gate + (b - b0) * kGates * tiles_.width;
         kernels_.sigmoid(r, tiles_.vectors(tile) * tiles_.lanes);
-        const int64_t row = events.slot(tile, b), entry = row * tiles_.width;
-        for (int64_t e = entry; way != Way::kDense && e < entry + events.count[row]; ++e) {
+        const int64_t entry = events.slot(tile, b) * tiles_.width;
+        for (int64_t e = entry; way != Way::kDense && e < entry + events.count(tile, b); ++e) {
           gated_[e] = r[events.index[e]] * events.value[e];
         }
       }
@@ -397,8 +416,8 @@ class Forward {
     T* rows = Samples(to, tiles_.first(tile), b0);
     std::fill_n(rows, tiles_.valid(tile) * tiles_.width, T{});
     for (int64_t b = b0; b < std::min(shape_.batch, b0 + tiles_.width); ++b) {
-      const int64_t slot = events.slot(tile, b), entry = slot * tiles_.width;
-      for (int64_t e = entry; e < entry + events.count[slot]; ++e) rows[events.index[e] * tiles_.width + b - b0] = values[e];
+      const int64_t entry = events.slot(tile, b) * tiles_.width;
+      for (int64_t e = entry; e < entry + events.count(tile, b); ++e) rows[events.index[e] * tiles_.width + b - b0] = values[e];
     }
   }
 
@@ -419,15 +438,16 @@ class Forward {
     }
   }
 
-  // Adds the rows of V that the events select, for tiles [first, last) and samples [b0, b1).
-  void AddProduct(Way way, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t first,
-                  int64_t last, int64_t b0, int64_t b1, int first_gate, int gates, int member) const {
-    const auto rows_of = [&](int64_t tile) {
-      return ProductRowsOf(PlaceOf(t, slot, tile, b0, member), tile, first_gate, gates);
-    };
-    if (in_place_) return in_place_product_.Add(first, last, b0, b1, first_gate, gates, rows_of(first));
+  // Adds the rows of V that the events select, for a group of tiles and a block of samples.
+  void AddProduct(Way way, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t group,
+                  int64_t block, int first_gate, int gates, int member) const {
+    const auto [first, last] = TileRange(group);
+    const auto [b0, b1] = BlockRange(block, shape_);
     for (int64_t tile = first; tile < last; ++tile) {
-      const ProductRows<T> rows = rows_of(tile);
+      const ProductRows<T> rows = ProductRowsOf(PlaceOf(t, slot, tile, b0, member), tile, first_gate, gates);
+      if (in_place_) {  // all tiles at once
+        return in_place_product_.Add(events, values, group, first, last, b0, b1, first_gate, gates, rows);
+      }
       if (way == Way::kLive) {
         AddLive(values == gated_.get() ? gated_samples_ : samples_, tile, b0, b1, first_gate, gates, rows, member);
         continue;
@@ -475,7 +495,7 @@ class Forward {
     a.c_stride = stride;
     a.event_index = events.index.get() + slot * tiles_.width;
     a.event_value = events.value.get() + slot * tiles_.width;
-    a.event_count = events.count.get() + slot;
+    a.event_count = &events.count(tile, b0);
     if (in_.zoneout) {
       a.zoneout = in_.zoneout_is_scalar ? in_.zoneout : in_.zoneout + Row(t, b0) * n + first;
       a.zoneout_stride = in_.zoneout_is_scalar ? -1 : stride;
@@ -487,10 +507,10 @@ class Forward {
     kernels_.state_forward(a);
     int64_t found = 0, listed = 0;
     for (int64_t b = b0; b < b1; ++b) {
-      const int32_t count = events.count[slot + b - b0];
+      const int32_t count = events.count(tile, b);
       if (Valid(t, b)) found += count;
       Listed(events, t, tile, b, Y(t, tile, b));
-      listed += events.count[slot + b - b0] > 0 ? count : 0;
+      listed += events.count(tile, b) > 0 ? count : 0;
     }
     counts.events += found;
     counts.listed += listed;

@@ -20,13 +20,13 @@ struct SegmentedLists {
         capacity(capacity),
         index(segments * rows * capacity),
         value(segments * rows * capacity),
-        count(segments * rows) {}
+        counts_(segments * CountStride()) {}
 
   int64_t slot(int64_t segment, int64_t row) const { return segment * rows + row; }
 
   Lists<T> From(int64_t segment, int64_t row) const {
     const int64_t entry = slot(segment, row);
-    return {index.get() + entry * capacity, value.get() + entry * capacity, count.get() + entry, nullptr, capacity};
+    return {index.get() + entry * capacity, value.get() + entry * capacity, &count(segment, row), nullptr, capacity};
   }
 
   // Lists the nonzero entries of `columns` numbers as row `row` of `segment`; returns how many there are.
@@ -34,7 +34,7 @@ struct SegmentedLists {
     const int64_t entry = slot(segment, row);
     const int64_t found =
         kernels.list_nonzero(numbers, columns, index.get() + entry * capacity, value.get() + entry * capacity);
-    count[entry] = static_cast<int32_t>(found);
+    count(segment, row) = static_cast<int32_t>(found);
     return found;
   }
 
@@ -43,15 +43,23 @@ struct SegmentedLists {
     const int64_t entry = slot(segment, row);
     for (int64_t i = 0; i < columns; ++i) index[entry * capacity + i] = static_cast<int32_t>(i);
     std::copy_n(numbers, columns, value.get() + entry * capacity);
-    count[entry] = static_cast<int32_t>(columns);
+    count(segment, row) = static_cast<int32_t>(columns);
   }
 
-  void Clear(int64_t segment, int64_t row) const { count[slot(segment, row)] = 0; }
+  void Clear(int64_t segment, int64_t row) const { count(segment, row) = 0; }
+
+  // How many entries are listed.
+  int32_t& count(int64_t segment, int64_t row) const { return counts_[segment * CountStride() + row]; }
 
   int64_t rows, capacity;
   Buffer<int32_t> index;
   Buffer<T> value;
-  Buffer<int32_t> count;
+
+ private:
+  // A segment's counts share no cache line with those of the next, which another thread writes.
+  int64_t CountStride() const { return CeilDivide(rows, 16) * 16; }
+
+  Buffer<int32_t> counts_;
 };
 
 }  // namespace keras_egru

@@ -101,18 +101,35 @@ struct StreamArguments {
   int64_t output_step;
 };
 
-// output[place[p] + j] += factor[e] * value[p][j] over `events` rows e and the pieces p of row index[e]: numbers, or vectors.
-// Cost a piece: a load of its place, a load and a store of the output, an FMA with a load.
+// How the live weights of a row are kept (live_pieces.h): number by number, vectors of which some number is live, in bunches of
+// kPiecesTogether, or numbers beside the masks of all vectors.
+enum class Pieces { kNumbers = 0, kVectors = 1, kMasked = 2 };
+constexpr int kPieceForms = 3;
+constexpr int kPiecesTogether = 4;
+
 template <typename T>
-struct PiecesArguments {
-  int64_t events;
-  const int32_t* index;
-  const T* factor;
-  const int64_t *begin, *end;  // the pieces of every row: those of row i from begin[i * stride] to end[i * stride]
+struct PieceLists {
+  const int64_t* begin;  // of row i: numbers, or bunches, from begin[i * stride] to begin[i * stride + 1]
   int64_t stride;
-  const int32_t* place;
+  const int32_t* place;  // of a number, or of each vector of a bunch
+  const uint16_t* mask;  // which lanes of a vector are live; row i from mask[i * mask_stride] on, `vectors` long
+  int64_t mask_stride, vectors;
   const T* value;
-  T* output;
+};
+
+struct LiveCount {
+  int32_t numbers, vectors;  // that are not zero; of which some number is not
+};
+
+template <typename T>
+struct PieceKernels {
+  // Writes a bit for every lane of `vectors` vectors, set where a number is not zero (NaN is not); `columns` numbers are there.
+  LiveCount (*mask_nonzero)(const T* numbers, int64_t columns, int64_t vectors, uint16_t* mask);
+  // By form, null where there are no instructions for it.
+  // output[column] += factor[r] * weight[index[r], column] over `rows` rows r
+  void (*add[kPieceForms])(const PieceLists<T>& lists, int64_t rows, const int32_t* index, const T* factor, T* output);
+  // result[r] = <weight[index[r], :], source>
+  void (*dot[kPieceForms])(const PieceLists<T>& lists, int64_t rows, const int32_t* index, const T* source, T* result);
 };
 
 // to[j][i] = start[j][i] + from[i][j] for i < rows, zero beyond, and j < columns. Reads whole vectors of `from` and writes
@@ -245,7 +262,7 @@ struct Costs {
   double accumulate, dots, gradient;    // sparse products: forward, backward, of the weight gradient
   double live, live_together;           // live weights one by one or four together, forward and backward
   double live_gradient;                 // vectors with live weights, of the weight gradient
-  double live_vector, live_number;      // a piece of a row for one sample (add_pieces)
+  double live_number, live_vector, live_masked;  // a number or vector of a row for one sample (PieceKernels::add)
   double stream;                        // a vector of a whole row for one sample
   double far_byte;                      // a byte that one core reads from beyond its cache
 };
@@ -258,14 +275,14 @@ struct Kernels {
   void (*accumulate[kGates][kMaxVectors])(const AccumulateArguments<T>&);
   void (*stream)(const StreamArguments<T, T>&);
   void (*stream_int8)(const StreamArguments<T, int8_t>&);
-  void (*add_pieces[2])(const PiecesArguments<T>&);  // numbers, vectors
+  PieceKernels<T> pieces;
   void (*add_live[kMaxVectors])(const LiveArguments<T>&);
   void (*add_live_columns[kMaxVectors])(const LiveArguments<T>&);
   void (*add_live_rows[kMaxVectors])(const LiveArguments<T>&);
   void (*transpose)(const TransposeArguments<T>&);
   void (*accumulate_selected)(const SelectedArguments<T>&);
   void (*dots[kGates][kMaxVectors])(const DotsArguments<T>&);
-  void (*copy_masked)(const T* from, const T* mask, int64_t count, T* to);  // zeros where the mask is zero
+  void (*copy_masked)(const T* from, const uint16_t* mask, int64_t count, T* to);  // zeros where a vector's mask has no bit
   void (*sigmoid)(T* values, int64_t count);  // in place, count a multiple of lanes
   // Lists the nonzero numbers (NaN among them) and returns how many there are. Writes whole vectors: `index` and `value`
   // have room for `columns` rounded up to a multiple of `lanes`.

@@ -12,30 +12,6 @@
 namespace keras_egru {
 namespace {
 
-template <typename T, bool vectors>
-void AddPieces(const PiecesArguments<T>& arguments) {
-  constexpr int lanes = Simd<T>::kLanes;
-  const PiecesArguments<T> a = arguments;  // a copy that no store can change
-  for (int64_t e = 0; e < a.events; ++e) {
-    const int64_t row = a.index[e] * a.stride, end = a.end[row];
-    const T factor = a.factor[e];
-    if (e + 1 < a.events) {  // rows are read in an order that nobody guesses
-      const int64_t next = a.begin[a.index[e + 1] * a.stride];
-      __builtin_prefetch(a.place + next, 0, 3);
-      const char* values = reinterpret_cast<const char*>(a.value + next * (vectors ? lanes : 1));
-      for (int line = 0; line < 4; ++line) __builtin_prefetch(values + 64 * line, 0, 3);
-    }
-    for (int64_t p = a.begin[row]; p < end; ++p) {
-      T* to = a.output + a.place[p];
-      if constexpr (vectors) {
-        Store<T>(to, Load<T>(to) + factor * Load(a.value + p * lanes));
-      } else {
-        *to += factor * a.value[p];
-      }
-    }
-  }
-}
-
 template <typename T, int vectors>
 inline void LoadSums(bool begins, const T* from, Vec<T>* sum) {
 #pragma GCC unroll 4

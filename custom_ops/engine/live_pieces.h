@@ -1,11 +1,12 @@
-// The live pieces of the rows of a pruned matrix, for a few samples that read the rows which their events select: vectors
-// where whole vectors were pruned (blocks such as 1x16), else single numbers.
+// The live weights of the rows of a pruned matrix, for a few samples that read the rows which their events select (or, backwards,
+// the rows whose gradient is needed). Of three forms the one that is cheapest to read is kept: whole vectors, where such were
+// pruned (blocks such as 1x16); numbers beside the masks of all vectors; or numbers and their places, where there are no
+// instructions for masks, or hardly any numbers.
 #ifndef KERAS_EGRU_ENGINE_LIVE_PIECES_H_
 #define KERAS_EGRU_ENGINE_LIVE_PIECES_H_
 
 #include <algorithm>
 #include <cstdint>
-#include <numeric>
 #include <utility>
 
 #include "kernels.h"
@@ -20,115 +21,194 @@ constexpr double kNearBytes = 4 << 20;
 template <typename T>
 class LivePieces {
  public:
-  // Cuts V [units, 3 units] into `groups` of tiles, each the columns of one task.
-  LivePieces(const Kernels<T>& kernels, const Tiles<T>& tiles, int64_t groups, Team& team, const T* weights)
-      : kernels_(kernels), tiles_(tiles), groups_(groups), begin_(groups * tiles.units * kGates + 1) {
+  // Cuts V [units, 3 units] into `groups` of tiles, each the columns of one task. The gates of a row are read all at once, or
+  // with `split` u and r together and z alone.
+  LivePieces(const Kernels<T>& kernels, const Tiles<T>& tiles, int64_t groups, bool split, Team& team, const T* weights)
+      : kernels_(kernels),
+        tiles_(tiles),
+        groups_(groups),
+        parts_(split ? 2 : 1),
+        begin_(groups * tiles.units * parts_ + 1),
+        mask_(tiles.units * kGates * tiles.count * tiles.width / tiles.lanes) {
     const int64_t lists = begin_.size() - 1;
-    Buffer<int32_t> numbers(lists), vectors(lists);
-    ForLists(team, weights, [&](int64_t list, const T*, int64_t, int64_t, const int32_t* column, int64_t found) {
-      numbers[list] = static_cast<int32_t>(found);
-      vectors[list] = CountPieces(column, found, tiles_.lanes);
+    Buffer<LiveCount> count(lists);
+    ForLists(team, [&](int64_t list, int64_t group, int64_t row, int64_t part, int) {
+      count[list] = MaskRow(weights, group, row, part);
     });
-    const double numbers_cost = Cost(std::accumulate(numbers.get(), numbers.get() + lists, int64_t{0}), 1);
-    const double vectors_cost = Cost(std::accumulate(vectors.get(), vectors.get() + lists, int64_t{0}), tiles.lanes);
-    cost_ = std::min(numbers_cost, vectors_cost);
-    width_ = vectors_cost < numbers_cost ? tiles.lanes : 1;
-    const Buffer<int32_t>& count = width_ > 1 ? vectors : numbers;
+    int64_t numbers = 0, vectors = 0;
+    for (int64_t list = 0; list < lists; ++list) {
+      numbers += count[list].numbers;
+      vectors += count[list].vectors;
+    }
+    Choose(numbers, vectors);
     begin_[0] = 0;
-    for (int64_t list = 0; list < lists; ++list) begin_[list + 1] = begin_[list] + count[list];
-    place_.Resize(begin_[lists]);
-    value_.Resize(begin_[lists] * width_);
-    ForLists(team, weights, [&](int64_t list, const T* row, int64_t first, int64_t columns, const int32_t* live, int64_t found) {
-      Fill(begin_[list], row, first, columns, live, found);
+    for (int64_t list = 0; list < lists; ++list) {
+      begin_[list + 1] = begin_[list] + (form_ == Pieces::kVectors ? CeilDivide(count[list].vectors, kPiecesTogether)
+                                                                   : count[list].numbers);
+    }
+    const int64_t pieces = begin_[lists] * (form_ == Pieces::kVectors ? kPiecesTogether : 1);
+    if (form_ != Pieces::kMasked) place_.Resize(pieces);
+    value_.Resize(pieces * (form_ == Pieces::kVectors ? tiles.lanes : 1));
+    const int64_t room = tiles.units + tiles.lanes;
+    Buffer<int32_t> place(team.members() * room);
+    Buffer<T> value(team.members() * room);
+    ForLists(team, [&](int64_t list, int64_t group, int64_t row, int64_t part, int member) {
+      if (form_ == Pieces::kVectors) {
+        FillVectors(weights, list, group, row, part);
+      } else {
+        FillNumbers(weights, list, group, row, part, place.get() + member * room, value.get() + member * room);
+      }
     });
   }
 
   int64_t groups() const { return groups_; }
-  int64_t width() const { return width_; }  // of a piece
+  Pieces form() const { return form_; }
   // Nanoseconds of multiplying all rows once.
   double cost() const { return cost_; }
   std::pair<int64_t, int64_t> TileRange(int64_t group) const {
     return {tiles_.count * group / groups_, tiles_.count * (group + 1) / groups_};
   }
-  // The group whose first tile is `tile`.
-  int64_t GroupAt(int64_t tile) const { return CeilDivide(tile * groups_, tiles_.count); }
-  // The columns of one gate of a group, in `output` below.
+  // The columns of one gate of a group, in `output` and `source` below.
   int64_t Stride(int64_t group) const {
     const auto [first, last] = TileRange(group);
     return (last - first) * tiles_.width;
   }
 
-  // output[gate, column of the group] += factor[e] * V[index[e], gate, column] over `events` events and gates
-  // [first_gate, first_gate + gates).
-  void Add(int64_t group, int first_gate, int gates, int64_t events, const int32_t* index, const T* factor, T* output) const {
-    const int64_t* begin = begin_.get() + group * tiles_.units * kGates + first_gate;
-    kernels_.add_pieces[width_ == 1 ? 0 : 1](
-        {events, index, factor, begin, begin + gates, kGates, place_.get(), value_.get(), output});
+  // output[gate, column of the group] += factor[r] * V[index[r], gate, column] over `rows` rows and the gates from `first_gate`
+  // on that are read together.
+  void Add(int64_t group, int first_gate, int64_t rows, const int32_t* index, const T* factor, T* output) const {
+    kernels_.pieces.add[static_cast<int>(form_)](Lists(group, 0, first_gate), rows, index, factor,
+                                                 output + first_gate * Stride(group));
+  }
+
+  // result[r] = <V[first_row + index[r], gates, :], source[gates, :]> over the same gates.
+  void Dot(int64_t group, int first_gate, int64_t first_row, int64_t rows, const int32_t* index, const T* source,
+           T* result) const {
+    kernels_.pieces.dot[static_cast<int>(form_)](Lists(group, first_row, first_gate), rows, index,
+                                                 source + first_gate * Stride(group), result);
   }
 
  private:
   static constexpr int64_t kRowsTogether = 16;  // of a task
 
-  // visit(list, row of the gate in the group, place of its first column, its columns, those that are live, how many): a list
-  // is a row's in a group and gate, [groups, rows, 3].
+  // visit(list, group, row, part, member): the lists are [groups, rows, parts].
   template <typename Visit>
-  void ForLists(Team& team, const T* weights, const Visit& visit) const {
-    const int64_t room = tiles_.units + tiles_.lanes;
-    Buffer<int32_t> column(team.members() * room);
-    Buffer<T> value(team.members() * room);
+  void ForLists(Team& team, const Visit& visit) const {
     team.Run(groups_ * CeilDivide(tiles_.units, kRowsTogether), [&](int64_t task, int member) {
       const int64_t group = task % groups_, first_row = task / groups_ * kRowsTogether;
-      const auto [first, last] = TileRange(group);
-      const int64_t columns = std::min(tiles_.units, last * tiles_.width) - tiles_.first(first);
-      int32_t* const found = column.get() + member * room;
       for (int64_t row = first_row; row < std::min(tiles_.units, first_row + kRowsTogether); ++row) {
-        for (int64_t gate = 0; gate < kGates; ++gate) {
-          const T* from = weights + (row * kGates + gate) * tiles_.units + tiles_.first(first);
-          visit((group * tiles_.units + row) * kGates + gate, from, gate * Stride(group), columns, found,
-                kernels_.list_nonzero(from, columns, found, value.get() + member * room));
+        for (int64_t part = 0; part < parts_; ++part) {
+          visit((group * tiles_.units + row) * parts_ + part, group, row, part, member);
         }
       }
     });
   }
 
-  static int32_t CountPieces(const int32_t* column, int64_t found, int64_t width) {
-    int32_t pieces = 0;
-    int64_t end = 0;  // of the piece before
-    for (int64_t e = 0; e < found; ++e) {
-      if (column[e] < end) continue;
-      end = (column[e] & -width) + width;
-      ++pieces;
-    }
-    return pieces;
+  int FirstGate(int64_t part) const { return part == 0 ? 0 : kGates - 1; }
+  int Gates(int64_t part) const { return parts_ == 1 ? kGates : part == 0 ? kGates - 1 : 1; }
+
+  // The masks of a row's vectors, [groups, rows, 3, vectors of the group].
+  int64_t Vectors(int64_t group) const { return Stride(group) / tiles_.lanes; }
+  uint16_t* Masks(int64_t group, int64_t row, int gate) const {
+    const int64_t before = TileRange(group).first * tiles_.width / tiles_.lanes;  // vectors of the groups before
+    return mask_.get() + (before * tiles_.units + row * Vectors(group)) * kGates + gate * Vectors(group);
+  }
+  const T* Numbers(const T* weights, int64_t group, int64_t row, int gate) const {
+    return weights + (row * kGates + gate) * tiles_.units + tiles_.first(TileRange(group).first);
+  }
+  int64_t Columns(int64_t group) const {
+    const auto [first, last] = TileRange(group);
+    return std::min(tiles_.units, last * tiles_.width) - tiles_.first(first);
   }
 
-  void Fill(int64_t piece, const T* row, int64_t first, int64_t columns, const int32_t* column, int64_t found) const {
-    int64_t end = 0;
-    for (int64_t e = 0; e < found; ++e) {
-      if (column[e] < end) continue;
-      const int64_t begin = column[e] & -width_, valid = std::min(width_, columns - begin);
-      T* to = value_.get() + piece * width_;
-      std::copy_n(row + begin, valid, to);
-      std::fill(to + valid, to + width_, T{});
-      place_[piece++] = static_cast<int32_t>(first + begin);
-      end = begin + width_;
+  LiveCount MaskRow(const T* weights, int64_t group, int64_t row, int64_t part) const {
+    LiveCount count = {0, 0};
+    for (int gate = FirstGate(part); gate < FirstGate(part) + Gates(part); ++gate) {
+      const LiveCount found = kernels_.pieces.mask_nonzero(Numbers(weights, group, row, gate), Columns(group), Vectors(group),
+                                                           Masks(group, row, gate));
+      count.numbers += found.numbers;
+      count.vectors += found.vectors;
     }
+    return count;
   }
 
-  double Cost(int64_t pieces, int64_t width) const {
+  void Choose(int64_t numbers, int64_t vectors) {
     const Costs& costs = kernels_.costs;
-    const double bytes = static_cast<double>(pieces) * static_cast<double>(sizeof(int32_t) + width * sizeof(T));
-    const double near = static_cast<double>(pieces) * (width > 1 ? costs.live_vector : costs.live_number);
-    return bytes > kNearBytes ? std::max(near, bytes * costs.far_byte) : near;
+    const auto near_or_far = [&](double near, double bytes) {
+      return bytes > kNearBytes ? std::max(near, bytes * costs.far_byte) : near;
+    };
+    const double place = sizeof(int32_t), number = sizeof(T), many = static_cast<double>(numbers);
+    form_ = Pieces::kNumbers;
+    cost_ = near_or_far(many * costs.live_number, many * (place + number));
+    const auto consider = [&](Pieces form, double cost) {
+      if (cost < cost_) {
+        form_ = form;
+        cost_ = cost;
+      }
+    };
+    const double some = static_cast<double>(vectors), all = static_cast<double>(mask_.size());
+    consider(Pieces::kVectors,
+             near_or_far(some * costs.live_vector, some * (place + number * static_cast<double>(tiles_.lanes))));
+    if (kernels_.pieces.add[static_cast<int>(Pieces::kMasked)]) {
+      consider(Pieces::kMasked, near_or_far(all * costs.live_masked, many * number + all * sizeof(uint16_t)));
+    }
+  }
+
+  void FillVectors(const T* weights, int64_t list, int64_t group, int64_t row, int64_t part) const {
+    const int64_t lanes = tiles_.lanes, vectors = Vectors(group);
+    int64_t piece = begin_[list] * kPiecesTogether;
+    for (int gate = 0; gate < Gates(part); ++gate) {
+      const uint16_t* mask = Masks(group, row, FirstGate(part) + gate);
+      const T* numbers = Numbers(weights, group, row, FirstGate(part) + gate);
+      for (int64_t v = 0; v < vectors; ++v) {
+        if (mask[v] == 0) continue;
+        const int64_t valid = std::min(lanes, Columns(group) - v * lanes);
+        T* to = value_.get() + piece * lanes;
+        std::copy_n(numbers + v * lanes, valid, to);
+        std::fill(to + valid, to + lanes, T{});
+        place_[piece++] = static_cast<int32_t>((gate * vectors + v) * lanes);
+      }
+    }
+    // The last bunch is filled up with zeros: here and there, since a sum that every row adds to makes them wait for each other.
+    for (; piece < begin_[list + 1] * kPiecesTogether; ++piece) {
+      std::fill_n(value_.get() + piece * lanes, lanes, T{});
+      place_[piece] = static_cast<int32_t>(piece % (Gates(part) * vectors) * lanes);
+    }
+  }
+
+  // `place` and `value`: scratch for the columns of a gate and a vector.
+  void FillNumbers(const T* weights, int64_t list, int64_t group, int64_t row, int64_t part, int32_t* place, T* value) const {
+    int64_t piece = begin_[list];
+    for (int gate = 0; gate < Gates(part); ++gate) {
+      const int64_t found =
+          kernels_.list_nonzero(Numbers(weights, group, row, FirstGate(part) + gate), Columns(group), place, value);
+      std::copy_n(value, found, value_.get() + piece);
+      for (int64_t i = 0; form_ == Pieces::kNumbers && i < found; ++i) {
+        place_[piece + i] = static_cast<int32_t>(gate * Stride(group) + place[i]);
+      }
+      piece += found;
+    }
+  }
+
+  PieceLists<T> Lists(int64_t group, int64_t first_row, int first_gate) const {
+    const int64_t part = first_gate == 0 ? 0 : 1;
+    return {begin_.get() + (group * tiles_.units + first_row) * parts_ + part,
+            parts_,
+            place_.get(),
+            Masks(group, first_row, FirstGate(part)),
+            kGates * Vectors(group),
+            Gates(part) * Vectors(group),
+            value_.get()};
   }
 
   const Kernels<T>& kernels_;
   const Tiles<T> tiles_;
-  const int64_t groups_;
-  int64_t width_ = 1;  // a power of two
+  const int64_t groups_, parts_;
+  Pieces form_;
   double cost_;
   const Buffer<int64_t> begin_;  // of the pieces of every list, and the end of the last
-  Buffer<int32_t> place_;        // of a piece: its gate's place and its first column in the group
+  const Buffer<uint16_t> mask_;
+  Buffer<int32_t> place_;        // of a piece in its part of a row: gate and column of the group
   Buffer<T> value_;
 };
 

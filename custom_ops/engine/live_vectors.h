@@ -1,4 +1,5 @@
-// The vectors of a pruned matrix's gradient in which some weight is live: only they are computed.
+// The vectors of a pruned matrix's gradient in which some weight is live: only they are computed. Found in the mask, so that it
+// is read no more until it changes.
 #ifndef KERAS_EGRU_ENGINE_LIVE_VECTORS_H_
 #define KERAS_EGRU_ENGINE_LIVE_VECTORS_H_
 
@@ -14,25 +15,26 @@ namespace keras_egru {
 template <typename T>
 class LiveVectors {
  public:
-  // `mask`: [rows, 3 units], zero where a weight is pruned; null for no pruning.
-  LiveVectors(const Kernels<T>& kernels, const Tiles<T>& tiles, const T* mask, int64_t rows)
-      : kernels_(kernels), tiles_(tiles), mask_(mask), rows_(rows) {}
-
-  void List(Team& team) {
-    const int64_t lists = mask_ ? tiles_.count * rows_ : 0;
+  // `mask`: [rows, 3 units], zero where a weight is pruned.
+  LiveVectors(const Kernels<T>& kernels, const Tiles<T>& tiles, Team& team, const T* mask, int64_t rows)
+      : kernels_(kernels), tiles_(tiles), rows_(rows), lanes_(tiles.count * rows * kMostVectors), column_(lanes_.size()) {
     for (int part = 0; part < kParts; ++part) {
-      begin_[part].Resize(lists);
-      count_[part].Resize(lists);
+      begin_[part].Resize(tiles.count * rows);
+      count_[part].Resize(tiles.count * rows);
     }
-    column_.Resize(lists * kMostVectors);
-    team.Run(mask_ ? tiles_.count : 0, [&](int64_t tile, int) { List(tile); });
-    live_ = 0;
-    for (int64_t list = 0; list < lists; ++list) live_ += count_[kAll][list];
+    team.Run(CeilDivide(rows, kRowsTogether), [&](int64_t task, int) {
+      for (int64_t row = task * kRowsTogether; row < std::min(rows, (task + 1) * kRowsTogether); ++row) {
+        for (int64_t tile = 0; tile < tiles_.count; ++tile) List(mask, tile, row);
+      }
+    });
+    int64_t live = 0, all = 0;
+    for (int64_t list = 0; list < tiles.count * rows; ++list) live += count_[kAll][list];
+    for (int64_t tile = 0; tile < tiles.count; ++tile) all += rows * kGates * tiles.vectors(tile);
+    share_ = static_cast<double>(live) / static_cast<double>(std::max<int64_t>(1, all));
   }
 
-  bool pruned() const { return mask_ != nullptr; }
   // The share of vectors that are live.
-  double share() const { return static_cast<double>(live_) / static_cast<double>(std::max<int64_t>(1, Vectors())); }
+  double share() const { return share_; }
 
   // Which gates: all, all but the last, the last.
   enum Part { kAll, kJoint, kLast, kParts };
@@ -44,60 +46,45 @@ class LiveVectors {
 
   // Copies the numbers of one row and gate of a tile; in the place of pruned ones zeros.
   void Copy(int64_t tile, int64_t row, int gate, const T* from, T* to) const {
-    if (mask_) {
-      kernels_.copy_masked(from, Numbers(tile, row, gate), tiles_.valid(tile), to);
-    } else {
-      std::copy_n(from, tiles_.valid(tile), to);
-    }
+    kernels_.copy_masked(from, Lanes(tile, row, gate), tiles_.valid(tile), to);
   }
 
  private:
+  static constexpr int64_t kRowsTogether = 16;  // of a task
   static constexpr int64_t kMostVectors = kGates * kMaxVectors;
 
-  const T* Numbers(int64_t tile, int64_t row, int64_t gate) const {
-    return mask_ + (row * kGates + gate) * tiles_.units + tiles_.first(tile);
+  // A bit for every lane of a row's vectors of one gate.
+  uint16_t* Lanes(int64_t tile, int64_t row, int gate) const {
+    return lanes_.get() + (tile * rows_ + row) * kMostVectors + gate * kMaxVectors;
   }
 
-  int64_t Vectors() const {
-    int64_t vectors = 0;
-    for (int64_t tile = 0; tile < tiles_.count; ++tile) vectors += rows_ * kGates * tiles_.vectors(tile);
-    return vectors;
-  }
-
-  void List(int64_t tile) const {
-    int32_t index[kMaxTile];
-    T value[kMaxTile];
-    for (int64_t row = 0; row < rows_; ++row) {
-      const int64_t list = tile * rows_ + row;
-      const int64_t begin = list * kMostVectors;
-      int32_t found = 0, joint = 0;
-      for (int gate = 0; gate < kGates; ++gate) {
-        if (gate == kGates - 1) joint = found;
-        const int64_t live = kernels_.list_nonzero(Numbers(tile, row, gate), tiles_.valid(tile), index, value);
-        int64_t end = 0;  // of the vector before
-        for (int64_t e = 0; e < live; ++e) {
-          if (index[e] < end) continue;
-          const int64_t first = index[e] & -tiles_.lanes;
-          column_[begin + found++] = static_cast<int32_t>(gate * tiles_.width + first);
-          end = first + tiles_.lanes;
-        }
+  void List(const T* mask, int64_t tile, int64_t row) const {
+    const int64_t list = tile * rows_ + row, begin = list * kMostVectors;
+    int32_t found = 0, joint = 0;
+    for (int gate = 0; gate < kGates; ++gate) {
+      if (gate == kGates - 1) joint = found;
+      uint16_t* const lanes = Lanes(tile, row, gate);
+      kernels_.pieces.mask_nonzero(mask + (row * kGates + gate) * tiles_.units + tiles_.first(tile), tiles_.valid(tile),
+                                   kMaxVectors, lanes);
+      for (int vector = 0; vector < kMaxVectors; ++vector) {
+        if (lanes[vector]) column_[begin + found++] = static_cast<int32_t>(gate * tiles_.width + vector * tiles_.lanes);
       }
-      begin_[kAll][list] = begin_[kJoint][list] = begin;
-      begin_[kLast][list] = begin + joint;
-      count_[kAll][list] = found;
-      count_[kJoint][list] = joint;
-      count_[kLast][list] = found - joint;
     }
+    begin_[kAll][list] = begin_[kJoint][list] = begin;
+    begin_[kLast][list] = begin + joint;
+    count_[kAll][list] = found;
+    count_[kJoint][list] = joint;
+    count_[kLast][list] = found - joint;
   }
 
   const Kernels<T>& kernels_;
-  const Tiles<T>& tiles_;
-  const T* const mask_;
+  const Tiles<T> tiles_;
   const int64_t rows_;
-  int64_t live_ = 0;
+  double share_;
+  const Buffer<uint16_t> lanes_;
+  const Buffer<int32_t> column_;
   Buffer<int64_t> begin_[kParts];
   Buffer<int32_t> count_[kParts];
-  Buffer<int32_t> column_;
 };
 
 }  // namespace keras_egru

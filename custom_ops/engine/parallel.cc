@@ -15,6 +15,14 @@ inline void Pause() {
 #endif
 }
 
+inline void Wait(int& idle) {
+  if (++idle < kSpins) {
+    Pause();
+  } else {
+    std::this_thread::yield();
+  }
+}
+
 }  // namespace
 
 // Tasks carry numbers that grow from phase to phase and never come again. Each member owns a range of the phase's
@@ -48,8 +56,8 @@ struct Team::State {
 
   std::vector<Range> ranges;
   alignas(64) std::atomic<int64_t> done{0};
-  std::atomic<bool> closed{false};
-  std::atomic<bool> backwards{false};  // ranges are done from their ends
+  alignas(64) std::atomic<bool> closed{false};
+  alignas(64) std::atomic<bool> backwards{false};  // ranges are done from their ends
   Call call = nullptr;
   const void* context = nullptr;
   uint64_t first = 0;  // the number of the phase's first task
@@ -65,10 +73,8 @@ Team::Team(Scheduler* scheduler, int members)
       while (!state->closed.load(std::memory_order_acquire)) {
         if (state->Work(member)) {
           idle = 0;
-        } else if (++idle < kSpins) {
-          Pause();
         } else {
-          std::this_thread::yield();
+          Wait(idle);
         }
       }
     });
@@ -99,13 +105,68 @@ void Team::Run(int64_t tasks, Order order, Call call, const void* context) {
   }
   while (state.Work(0)) {
   }
-  for (int idle = 0; state.done.load(std::memory_order_acquire) != tasks;) {
-    if (++idle < kSpins) {
-      Pause();
-    } else {
-      std::this_thread::yield();
+  for (int idle = 0; state.done.load(std::memory_order_acquire) != tasks;) Wait(idle);
+}
+
+// Every task has a line of its own that says how often it was claimed, and one that says how often it was finished: who
+// waits reads the latter alone.
+class Team::Phases {
+ public:
+  Phases(int64_t phases, int64_t tasks, int members, PhaseCall call, const void* context)
+      : phases_(phases), call_(call), context_(context), claimed_(tasks), finished_(tasks), present_(members) {}
+
+  // What one member does, until all phases are finished.
+  void Work(int member) {
+    present_[member].number.store(1, std::memory_order_release);
+    for (int64_t phase = 0; phase < phases_; ++phase) {
+      Do(phase, member, [&](int owner) { return owner == member; });
+      Do(phase, member, [&](int owner) { return present_[owner].number.load(std::memory_order_acquire) == 0; });
+      for (size_t task = 0; task < finished_.size(); ++task) {
+        for (int idle = 0; finished_[task].number.load(std::memory_order_acquire) <= phase;) {
+          Wait(idle);
+          if (idle % kPatience == 0) TryTask(phase, task, member);  // its owner may have been put to sleep
+        }
+      }
     }
   }
+
+ private:
+  static constexpr int kPatience = 128;  // a few microseconds
+  struct alignas(64) Line {
+    std::atomic<int64_t> number{0};
+  };
+
+  template <typename Wanted>
+  void Do(int64_t phase, int member, const Wanted& wanted) {
+    for (size_t task = 0; task < claimed_.size(); ++task) {
+      if (wanted(static_cast<int>(task % present_.size()))) TryTask(phase, task, member);
+    }
+  }
+
+  void TryTask(int64_t phase, size_t task, int member) {
+    int64_t expected = phase;
+    if (!claimed_[task].number.compare_exchange_strong(expected, phase + 1, std::memory_order_acq_rel)) return;
+    call_(context_, phase, static_cast<int64_t>(task), member);
+    finished_[task].number.store(phase + 1, std::memory_order_release);
+  }
+
+  const int64_t phases_;
+  const PhaseCall call_;
+  const void* const context_;
+  std::vector<Line> claimed_, finished_;
+  std::vector<Line> present_;  // which members have come
+};
+
+void Team::RunPhases(int64_t phases, int64_t tasks, PhaseCall call, const void* context) {
+  if (members_ == 1 || tasks == 1) {
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      for (int64_t task = 0; task < tasks; ++task) call(context, phase, task, 0);
+    }
+    return;
+  }
+  Phases all(phases, tasks, members_, call, context);
+  // A member that comes when all is done finds nothing to claim.
+  Run(members_, [&](int64_t, int member) { all.Work(member); });
 }
 
 }  // namespace keras_egru

@@ -48,10 +48,25 @@ class Team {
     Run(tasks, Order::kForwards, task);
   }
 
+  // Runs task(phase, index, member) for `phases` phases of the same tasks, each after all tasks of the phase before. A member
+  // keeps its tasks from phase to phase, and with them what they left in its cache; it asks no other for them, and so hears
+  // of the end of a phase as soon as one message takes from core to core.
+  template <typename Task>
+  void RunPhases(int64_t phases, int64_t tasks, const Task& task) {
+    RunPhases(phases, tasks,
+              [](const void* context, int64_t phase, int64_t index, int member) {
+                (*static_cast<const Task*>(context))(phase, index, member);
+              },
+              &task);
+  }
+
  private:
   using Call = void (*)(const void* context, int64_t index, int member);
+  using PhaseCall = void (*)(const void* context, int64_t phase, int64_t index, int member);
   struct State;
+  class Phases;
   void Run(int64_t tasks, Order order, Call call, const void* context);
+  void RunPhases(int64_t phases, int64_t tasks, PhaseCall call, const void* context);
 
   std::shared_ptr<State> state_;
   int members_;

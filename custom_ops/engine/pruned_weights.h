@@ -1,5 +1,5 @@
-// What the forward pass needs of a pruned recurrent kernel. It depends on the weights alone, so that it can be kept for as
-// long as they do not change.
+// What the passes need of pruned kernels. It depends on the weights, or on their masks, alone, so that it can be kept for as long
+// as they do not change.
 #ifndef KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
 #define KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
 
@@ -10,6 +10,7 @@
 #include "egru.h"
 #include "live_lists.h"
 #include "live_pieces.h"
+#include "live_vectors.h"
 #include "work.h"
 
 namespace keras_egru {
@@ -41,22 +42,31 @@ inline bool UsesPieces(const EgruShape& shape) { return !ShouldPack(shape.batch)
 
 // Whether to look at all weights.
 template <typename T>
-bool MayBePruned(const EgruShape& shape, const EgruOptions& options, const T* recurrent_kernel) {
+bool MayBePruned(const EgruOptions& options, int64_t units, const T* recurrent_kernel) {
   return options.products != Products::kDense &&
-         SampledDensity(recurrent_kernel, shape.units, kGates * shape.units, kMostLive) <= kMostLive;
+         SampledDensity(recurrent_kernel, units, kGates * units, kMostLive) <= kMostLive;
 }
 
 // Listing weights costs about as much as a few samples gain in so many steps: less is not worth it for a single call.
-constexpr int64_t kStepsWorthListing = 200;
+constexpr int64_t kStepsWorthListing = 40;
 inline bool WorthForOneCall(const EgruShape& shape) {
   return !UsesPieces(shape) || shape.batch * shape.time >= kStepsWorthListing;
 }
+
+// Null where whole rows are read sooner than their live pieces. With Products::kSparse any zeros will do.
+template <typename T>
+std::unique_ptr<const LivePieces<T>> FindPieces(const Kernels<T>& kernels, const Tiles<T>& tiles, int64_t groups,
+                                                const EgruOptions& options, Team& team, const T* recurrent_kernel);
 
 // Null where the weights are not pruned, or so little that all of them had better be read. With Products::kSparse any zeros
 // will do. What is found fits this batch, layer and scheduler.
 template <typename T>
 std::unique_ptr<const PrunedWeights<T>> FindPruned(const EgruShape& shape, const EgruOptions& options,
                                                    const T* recurrent_kernel, Scheduler* scheduler);
+
+// Of the gradient of a kernel [rows, 3 units] with a mask.
+template <typename T>
+std::unique_ptr<const LiveVectors<T>> FindLive(int64_t rows, int64_t units, const T* mask, Scheduler* scheduler);
 
 }  // namespace keras_egru
 

@@ -36,10 +36,9 @@ template <typename T>
 class WeightGradient {
  public:
   // `rows`: of the gradient, the size of a source row. `gates`: gradients of the pre-activations in the layout `layout`;
-  // `candidate`: those of a_z where they are not the third block of `gates`, or null. `mask`: [rows, 3 units], zero where a
-  // weight is pruned, or null.
+  // `candidate`: those of a_z where they are not the third block of `gates`, or null. `live`: of a pruned matrix, or null.
   WeightGradient(const Kernels<T>& kernels, const Tiles<T>& tiles, const GateLayout<T>& layout, Products products,
-                 int64_t time, int64_t rows, const T* gates, const T* candidate, const T* mask)
+                 int64_t time, int64_t rows, const T* gates, const T* candidate, const LiveVectors<T>* live)
       : kernels_(kernels),
         tiles_(tiles),
         layout_(layout),
@@ -48,7 +47,7 @@ class WeightGradient {
         rows_(rows),
         gates_(gates),
         candidate_(candidate),
-        live_(kernels, tiles, mask, rows),
+        live_(live),
         lists_(kernels, time * layout.batch, rows) {}
 
   // Counts, and lists where that will be needed. source(t, b): the row's numbers, or null for a row to leave out. With
@@ -59,15 +58,8 @@ class WeightGradient {
     const auto row_data = [&](int64_t row) { return source(row / layout_.batch, row % layout_.batch); };
     lists_.Count(team, row_data);
     const double cost = kernels_.costs.gradient;
-    double live_cost = cost;
-    // Listing the live vectors reads the whole mask, so there must be something to gain.
-    const double most = static_cast<double>(lists_.entries()) / tiles_.lanes * cost;
-    selected_ = live_.pruned() && (most > kListing * static_cast<double>(rows_) || products_ == Products::kSparse);
-    if (selected_) {
-      live_.List(team);
-      live_cost = live_.share() * kernels_.costs.live_gradient;
-      selected_ = live_cost < cost || products_ == Products::kSparse;
-    }
+    const double live_cost = live_ ? live_->share() * kernels_.costs.live_gradient : cost;
+    selected_ = live_ && (live_cost < cost || products_ == Products::kSparse);
     dense_ = DenseIsFaster(kernels_, products_, time_ * layout_.batch, rows_, lists_.entries(), selected_ ? live_cost : cost);
     if (dense_ && !split) return;
     // Rows are named by their place in the gates, so that one base serves a whole tile.
@@ -103,8 +95,13 @@ class WeightGradient {
         if (split_) AddSparse(tile, first, count, joint, 1, weights);
         for (int64_t row = 0; row < count; ++row) {
           for (int g = 0; g < kGates; ++g) {
-            live_.Copy(tile, first + row, g, weights + (row * kGates + g) * width,
-                       gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile));
+            const T* from = weights + (row * kGates + g) * width;
+            T* to = gradient + ((first + row) * kGates + g) * tiles_.units + tiles_.first(tile);
+            if (live_) {
+              live_->Copy(tile, first + row, g, from, to);
+            } else {
+              std::copy_n(from, tiles_.valid(tile), to);
+            }
           }
         }
       }
@@ -113,7 +110,6 @@ class WeightGradient {
 
  private:
   static constexpr int64_t kBlock = ColumnLists<T>::kBlock;  // rows of one task: its part of the gradient fits the L2 cache
-  static constexpr double kListing = 0.5;  // nanoseconds a weight
   static constexpr int64_t kTilesTogether = 2;  // of one task with dense products, which pack the source once for both
   static constexpr int64_t kPackedBlocks = kTilesTogether * kGates + 1;
 
@@ -147,7 +143,7 @@ class WeightGradient {
                                                   candidate_ ? candidate_ + place * tiles_.width : nullptr, 0, kGates);
     for (int64_t chunk = 0; chunk < lists_.chunks(); ++chunk) {
       kernels_.accumulate_selected({count, lists_.order(chunk, first), lists_.From(chunk, first, second_values),
-                                    live_.begin(part, tile, first), live_.count(part, tile, first), live_.column(), weights,
+                                    live_->begin(part, tile, first), live_->count(part, tile, first), live_->column(), weights,
                                     source});
     }
   }
@@ -203,7 +199,7 @@ class WeightGradient {
   const int64_t time_, rows_;
   const T *const gates_, *const candidate_;
   bool split_ = false, dense_ = false, selected_ = false;
-  LiveVectors<T> live_;
+  const LiveVectors<T>* const live_;
   ColumnLists<T> lists_;
 };
 

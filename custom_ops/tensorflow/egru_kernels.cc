@@ -118,13 +118,11 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
 }
 
 // Inputs 9 and 10 of the forward and the gradient op: the masks of the two kernels, or nothing.
-template <typename T>
-absl::Status ReadMasks(OpKernelContext* context, EgruInputs<T>* inputs) {
+absl::Status CheckMasks(OpKernelContext* context) {
   for (int i = 0; i < 2; ++i) {
     const Tensor& mask = context->input(9 + i);
     if (mask.NumElements() == 0) continue;
     TF_RETURN_IF_ERROR(Expect(mask, i == 0 ? "kernel_mask" : "recurrent_mask", context->input(3 + i).shape()));
-    (i == 0 ? inputs->kernel_mask : inputs->recurrent_mask) = mask.flat<T>().data();
   }
   return absl::OkStatus();
 }
@@ -177,7 +175,7 @@ class EgruSequenceOp : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
-    OP_REQUIRES_OK(context, ReadMasks(context, &inputs));
+    OP_REQUIRES_OK(context, CheckMasks(context));
     Tensor *y, *c, *gates, *candidate, *counters;
     const int64_t saved_gates = save_for_backward_ ? SavedGates<T>(shape) : 0;
     const int64_t saved_candidate = save_for_backward_ ? SavedCandidate<T>(shape, options_) : 0;
@@ -253,7 +251,7 @@ class EgruSequenceGradOp : public OpKernel {
     EgruInputs<T> inputs;
     Tensor threshold;
     OP_REQUIRES_OK(context, ReadInputs(context, options_, &shape, &inputs, &threshold));
-    OP_REQUIRES_OK(context, ReadMasks(context, &inputs));
+    OP_REQUIRES_OK(context, CheckMasks(context));
     const TensorShape sequence = {shape.batch, shape.time, shape.units};
     const int64_t saved_gates = SavedGates<T>(shape), saved_candidate = SavedCandidate<T>(shape, options_);
     OP_REQUIRES_OK(context, Expect(context->input(11), "y", sequence));
@@ -281,6 +279,10 @@ class EgruSequenceGradOp : public OpKernel {
     const auto data = [](const Tensor& tensor) { return tensor.NumElements() ? tensor.flat<T>().data() : nullptr; };
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
+      const auto live_kernel = live_kernel_.Find(context->input(9), &scheduler);
+      const auto live_recurrent = live_recurrent_.Find(context->input(10), &scheduler);
+      inputs.live_kernel = live_kernel.get();
+      inputs.live_recurrent = live_recurrent.get();
       const EgruGradientCounters found = EgruBackward<T>(
           shape, options_, inputs, data(context->input(11)), data(context->input(12)), data(context->input(15)),
           data(context->input(16)),
@@ -312,6 +314,7 @@ class EgruSequenceGradOp : public OpKernel {
   }
 
   EgruOptions options_;
+  LiveCache<T> live_kernel_, live_recurrent_;
 };
 
 template <typename T>

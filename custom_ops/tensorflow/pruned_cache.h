@@ -1,18 +1,39 @@
-// Keeps what was found in pruned weights from call to call, for as long as the weights are the same.
+// Keeps what was found in pruned weights, or in their masks, from call to call, for as long as these are the same.
 #ifndef KERAS_EGRU_TENSORFLOW_PRUNED_CACHE_H_
 #define KERAS_EGRU_TENSORFLOW_PRUNED_CACHE_H_
 
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "../engine/pruned_weights.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace keras_egru {
 
-// TensorFlow never writes to a buffer that somebody else holds: a variable that is updated gets a new one. So a tensor with the
-// buffer of the one that is held here has the same numbers, and looking for zeros costs nothing. Safe to use from several
-// threads.
+// What was found in a tensor, and the tensor. TensorFlow never writes to a buffer that somebody else holds: a variable that is
+// updated gets a new one. So a tensor with the buffer of the one that is held here has the same numbers, and looking at them
+// again costs nothing.
+template <typename Found>
+class Kept {
+ public:
+  // make(): of `tensor`, where it is another than before.
+  template <typename Make>
+  std::shared_ptr<const Found> Get(const tensorflow::Tensor& tensor, const Make& make) {
+    if (!tensor_.IsInitialized() || !tensor_.SharesBufferWith(tensor)) {
+      found_ = make();
+      tensor_ = tensor;
+    }
+    return found_;
+  }
+  void Forget() { tensor_ = {}; }
+
+ private:
+  tensorflow::Tensor tensor_;
+  std::shared_ptr<const Found> found_;
+};
+
+// The live weights of a recurrent kernel, for the forward pass. Safe to use from several threads.
 template <typename T>
 class PrunedCache {
  public:
@@ -20,25 +41,39 @@ class PrunedCache {
 
   Found Find(const tensorflow::Tensor& weights, const EgruShape& shape, const EgruOptions& options, Scheduler* scheduler) {
     const T* numbers = weights.flat<T>().data();
-    if (!MayBePruned(shape, options, numbers)) return nullptr;
+    if (!MayBePruned(options, shape.units, numbers)) return nullptr;
     std::lock_guard<std::mutex> lock(mutex_);
     Entry& entry = entries_[UsesPieces(shape)];
-    const int threads = scheduler->threads();
-    if (!entry.weights.IsInitialized() || !entry.weights.SharesBufferWith(weights) || entry.threads != threads) {
-      entry = {weights, threads, FindPruned<T>(shape, options, numbers, scheduler)};
-    }
-    return entry.found;
+    if (std::exchange(entry.threads, scheduler->threads()) != scheduler->threads()) entry.kept.Forget();
+    return entry.kept.Get(weights, [&] { return FindPruned<T>(shape, options, numbers, scheduler); });
   }
 
  private:
   struct Entry {
-    tensorflow::Tensor weights;
     int threads = 0;
-    Found found;
+    Kept<PrunedWeights<T>> kept;
   };
 
   std::mutex mutex_;
   Entry entries_[2];  // for many samples, for few
+};
+
+// The live vectors of a mask, for the gradient. Safe to use from several threads.
+template <typename T>
+class LiveCache {
+ public:
+  // Null for an empty mask.
+  std::shared_ptr<const LiveVectors<T>> Find(const tensorflow::Tensor& mask, Scheduler* scheduler) {
+    if (mask.NumElements() == 0) return nullptr;
+    std::lock_guard<std::mutex> lock(mutex_);
+    return kept_.Get(mask, [&] {
+      return FindLive<T>(mask.dim_size(0), mask.dim_size(1) / kGates, mask.flat<T>().data(), scheduler);
+    });
+  }
+
+ private:
+  std::mutex mutex_;
+  Kept<LiveVectors<T>> kept_;
 };
 
 }  // namespace keras_egru

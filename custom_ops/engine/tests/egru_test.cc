@@ -49,8 +49,8 @@ struct Problem {
                             recurrent_kernel.data(), bias.data(), threshold.data(), mask.empty() ? nullptr : mask.data(),
                             zone.empty() ? nullptr : zone.data(), zone.size() == 1};
     if (!kernel_mask.empty()) {
-      inputs.kernel_mask = kernel_mask.data();
-      inputs.recurrent_mask = recurrent_mask.data();
+      inputs.live_kernel = live_kernel.get();
+      inputs.live_recurrent = live_recurrent.get();
     }
     inputs.pruned = pruned.get();
     return inputs;
@@ -71,6 +71,8 @@ struct Problem {
     draw(kernel, kernel_mask, 3 * shape.units);
     draw(recurrent_kernel, recurrent_mask, 3 * shape.units);
     pruned = FindPruned<T>(shape, options, recurrent_kernel.data(), scheduler);
+    live_kernel = FindLive<T>(shape.features, shape.units, kernel_mask.data(), scheduler);
+    live_recurrent = FindLive<T>(shape.units, shape.units, recurrent_mask.data(), scheduler);
   }
 
   EgruCounters Run(Scheduler* scheduler = nullptr, bool save = true) {
@@ -115,6 +117,7 @@ struct Problem {
   std::vector<T> x, y0, c0, kernel, recurrent_kernel, bias, threshold, zone, weights_y, weights_c;
   std::vector<T> kernel_mask, recurrent_mask;
   std::unique_ptr<const PrunedWeights<T>> pruned;
+  std::unique_ptr<const LiveVectors<T>> live_kernel, live_recurrent;
   std::vector<uint8_t> mask;
   std::vector<T> y, c, gates, candidate;
 };

@@ -111,39 +111,57 @@ TEST_CASE_TEMPLATE("lists of columns and of rows give the product with every liv
   });
 }
 
-TEST_CASE_TEMPLATE("pieces of rows give the product with the rows that are named", T, float, double) {
+TEST_CASE_TEMPLATE("pieces of rows give the products with the rows that are named", T, float, double) {
   ForAllKernels<T>([](const Kernels<T>& kernels) {
-    for (double density : {0.0, 0.005, 0.9}) {  // numbers are cheaper where few are live, vectors where many are
-      Matrix<T> matrix(2 * kernels.tile_units + 5, density);
+    bool met[kPieceForms] = {};
+    for (int pattern = 0; pattern < 5; ++pattern) {  // no weight, hardly any, a third, all; whole vectors
+      const double density[] = {0.0, 0.002, 0.3, 1.0, 0.3};
+      Matrix<T> matrix(2 * kernels.tile_units + 5, density[pattern]);
       const Tiles<T> tiles(kernels, matrix.units);
+      for (size_t w = 0; pattern == 4 && w < matrix.weights.size(); ++w) {
+        const size_t first = w - w % matrix.units % kernels.lanes;
+        if (w > first) matrix.weights[w] = matrix.weights[first] == T(0) ? T(0) : matrix.weights[w] + T(1);
+      }
       Team team(nullptr, 1);
       for (int64_t groups : {1, 3}) {
-        const LivePieces<T> pieces(kernels, tiles, groups, team, matrix.weights.data());
-        if (density > 0 && tiles.lanes > 4) REQUIRE((pieces.width() > 1) == (density > 0.5));
-        const std::vector<int32_t> index = {0, 7, static_cast<int32_t>(matrix.units - 1)};
-        const std::vector<T> factor = {T(2), T(-1), T(0.5)};
-        for (int64_t group = 0; group < groups; ++group) {
-          const auto [first, last] = pieces.TileRange(group);
-          REQUIRE(pieces.GroupAt(first) == group);
-          for (int first_gate = 0; first_gate < kGates; ++first_gate) {
-            const int gates = kGates - first_gate;
-            const int64_t stride = pieces.Stride(group);
-            std::vector<T> output(kGates * stride, T(1));
-            pieces.Add(group, first_gate, gates, 3, index.data(), factor.data(), output.data());
-            for (int g = 0; g < kGates; ++g) {
-              for (int64_t column = 0; column < stride; ++column) {
-                const int64_t j = tiles.first(first) + column;
-                double expected = 1;
-                for (int e = 0; e < 3 && j < matrix.units && g >= first_gate; ++e) {
-                  expected += double(factor[e]) * matrix.at(index[e], g, j);
+        for (bool split : {false, true}) {
+          const LivePieces<T> pieces(kernels, tiles, groups, split, team, matrix.weights.data());
+          met[static_cast<int>(pieces.form())] = true;
+          const std::vector<int32_t> index = {0, 7, 3, 12, 1, static_cast<int32_t>(matrix.units - 1)};
+          const std::vector<T> factor = {T(2), T(-1), T(0.5), T(1), T(3), T(-2)};
+          const int64_t rows = static_cast<int64_t>(index.size());
+          for (int64_t group = 0; group < groups; ++group) {
+            const int64_t first = tiles.first(pieces.TileRange(group).first), stride = pieces.Stride(group);
+            const auto source = matrix.random.template Normal<T>(kGates * stride);
+            for (int part = 0; part < (split ? 2 : 1); ++part) {
+              const int first_gate = part == 0 ? 0 : kGates - 1, end = split && part == 0 ? kGates - 1 : kGates;
+              std::vector<T> output(kGates * stride, T(1)), dots(rows, T(9));
+              std::vector<double> expected(kGates * stride, 1.0), products(rows, 0.0);
+              pieces.Add(group, first_gate, rows, index.data(), factor.data(), output.data());
+              pieces.Dot(group, first_gate, 0, rows, index.data(), source.data(), dots.data());
+              for (int64_t r = 0; r < rows; ++r) {
+                for (int g = first_gate; g < end; ++g) {
+                  for (int64_t column = 0; column < stride && first + column < matrix.units; ++column) {
+                    const double weight = matrix.at(index[r], g, first + column);
+                    expected[g * stride + column] += factor[r] * weight;
+                    products[r] += weight * source[g * stride + column];
+                  }
                 }
-                REQUIRE(std::abs(output[g * stride + column] - expected) < 1e-5);
               }
+              bool equal = true;
+              for (size_t i = 0; i < output.size(); ++i) equal = equal && std::abs(output[i] - expected[i]) < 1e-4;
+              REQUIRE(equal);
+              for (int64_t r = 0; r < rows; ++r) REQUIRE(std::abs(dots[r] - products[r]) < 1e-4);
+              T later = T(0);  // the same row, named from another one on
+              const int32_t of_later = index[1] - 2;
+              pieces.Dot(group, first_gate, 2, 1, &of_later, source.data(), &later);
+              REQUIRE(later == doctest::Approx(dots[1]));
             }
           }
         }
       }
     }
+    for (int form = 0; form < kPieceForms; ++form) REQUIRE(met[form] == (kernels.pieces.add[form] != nullptr));
   });
 }
 
@@ -153,8 +171,7 @@ TEST_CASE_TEMPLATE("selected vectors alone are accumulated", T, float, double) {
     const Tiles<T> tiles(kernels, matrix.units);
     const int64_t width = tiles.width, sources = 6;
     Team team(nullptr, 1);
-    LiveVectors<T> live(kernels, tiles, matrix.weights.data(), matrix.units);
-    live.List(team);
+    const LiveVectors<T> live(kernels, tiles, team, matrix.weights.data(), matrix.units);
     REQUIRE(live.share() < 1);
     const auto rows = matrix.random.template Normal<T>(sources * kGates * width);
     const std::vector<int32_t> index = {1, 4, 5};
@@ -166,6 +183,21 @@ TEST_CASE_TEMPLATE("selected vectors alone are accumulated", T, float, double) {
     for (int g = 0; g < kGates; ++g) {
       source.base[g] = rows.data() + g * width;
       source.stride[g] = kGates * width;
+    }
+    const std::vector<T> ones(width, T(1));
+    for (int64_t row = 0; row < matrix.units; ++row) {
+      for (int64_t tile = 0; tile < tiles.count; ++tile) {
+        for (int g = 0; g < kGates; ++g) {
+          std::vector<T> copy(width + 1, T(7));
+          live.Copy(tile, row, g, ones.data(), copy.data());
+          bool right = true;
+          for (int64_t i = 0; i <= width; ++i) {
+            const bool there = i < tiles.valid(tile);
+            right = right && copy[i] == (there ? T(matrix.at(row, g, tiles.first(tile) + i) != T(0)) : T(7));
+          }
+          REQUIRE(right);
+        }
+      }
     }
     for (int part = 0; part < LiveVectors<T>::kParts; ++part) {
       for (int64_t tile = 0; tile < tiles.count; ++tile) {

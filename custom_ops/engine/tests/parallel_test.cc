@@ -32,6 +32,32 @@ TEST_CASE("every task of every phase runs once, and phases do not overlap") {
   }
 }
 
+TEST_CASE("every task of phases in a row runs once, after all tasks of the phase before") {
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadScheduler scheduler(threads);
+    for (int64_t tasks : {1, 2, 3, 20}) {
+      constexpr int64_t phases = 300;
+      std::vector<std::atomic<int64_t>> runs(tasks);
+      std::atomic<int> wrong{0};
+      {
+        Team team(&scheduler, threads);
+        for (int repeat = 0; repeat < 2; ++repeat) {
+          for (auto& count : runs) count = 0;
+          team.RunPhases(phases, tasks, [&](int64_t phase, int64_t task, int member) {
+            if (member < 0 || member >= threads || runs[task] != phase) ++wrong;
+            for (auto& count : runs) {
+              if (count != phase && count != phase + 1) ++wrong;
+            }
+            ++runs[task];
+          });
+          for (auto& count : runs) CHECK(count == phases);
+        }
+      }
+      CHECK(wrong == 0);
+    }
+  }
+}
+
 TEST_CASE("a team goes backwards where it is asked to") {
   Team alone(nullptr, 1);
   std::vector<int64_t> tasks;
@@ -49,6 +75,8 @@ TEST_CASE("work is done when no helper ever comes") {
   team.Run(10, [&](int64_t task, int) { sum += task; });
   team.Run(0, [&](int64_t, int) { sum = -1; });
   CHECK(sum == 45);
+  team.RunPhases(3, 5, [&](int64_t phase, int64_t task, int) { sum += phase * task; });
+  CHECK(sum == 45 + 3 * 10);
 }
 
 TEST_CASE("helpers that come late find a closed team and leave") {

@@ -50,8 +50,8 @@ struct EgruInputs {
   const T* recurrent_scale = nullptr;      // [3 units]
   // Forward only: what FindPruned (pruned_weights.h) found in `recurrent_kernel`, or null.
   const PrunedWeights<T>* pruned = nullptr;
-  // Backward only: what FindLive (pruned_weights.h) found in the masks of the kernels, or null. Weights that are not live must be
-  // zero, and get no gradient.
+  // Backward only: what FindLive (pruned_weights.h) found in the masks of the kernels, or null. Weights that are not live must
+  // be zero, and get no gradient.
   const LiveVectors<T> *live_kernel = nullptr, *live_recurrent = nullptr;
 };
 

@@ -14,6 +14,7 @@
 #include "dense_blocks.h"
 #include "egru.h"
 #include "live_lists.h"
+#include "product_choice.h"
 #include "pruned_weights.h"
 #include "tiles.h"
 #include "weight_gradient.h"
@@ -96,9 +97,6 @@ class Backward {
 
  private:
   static constexpr int kPartials = 5;  // sums of a task over its samples: threshold; bias u, r, z; recurrent bias z
-
-  // How a step multiplies: needed entries, whole matrices, or the live weights of all rows.
-  enum class Way { kSparse, kDense, kLive };
 
   // What one member of the team needs for itself.
   struct Scratch {
@@ -199,17 +197,11 @@ class Backward {
 
   Way Choose() const {
     if (pieces_ || !recurrent_.packed()) return Way::kSparse;
-    double entries = static_cast<double>(needed_);
-    Way way = Way::kSparse;
-    // The live weights as entries of the same cost, which they themselves tell once they are listed.
-    const double live = density_ * static_cast<double>(shape_.units * CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) *
-                        (live_ ? live_->cost() : kernels_.costs.live_together) / kernels_.costs.dots;
-    if (density_ < kMostLive && (options_.products == Products::kSparse || live < entries)) {
-      entries = live;
-      way = Way::kLive;
-    }
-    return DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries, kernels_.costs.dots) ? Way::kDense
-                                                                                                                : way;
+    // The lists themselves tell what they cost, once there are any.
+    const double cost = live_ ? live_->cost() : kernels_.costs.live_together;
+    const double live =
+        density_ < kMostLive ? LiveAsEntries(kernels_, shape_, density_, cost, kernels_.costs.dots) : kNoLiveWeights;
+    return ChooseWay(kernels_, options_.products, shape_, static_cast<double>(needed_), live, kernels_.costs.dots);
   }
 
   // Makes ready for products of V with the gradients of step t, gates [first_gate, first_gate + gates).

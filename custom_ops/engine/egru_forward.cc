@@ -15,6 +15,8 @@
 #include "event_list.h"
 #include "in_place_product.h"
 #include "input_projection.h"
+#include "live_product.h"
+#include "product_choice.h"
 #include "pruned_weights.h"
 #include "tiles.h"
 #include "work.h"
@@ -58,8 +60,6 @@ class Forward {
                 SegmentedLists<T>(tiles_.count, shape.batch, tiles_.width)},
         in_place_product_(kernels_, tiles_, in_, pieces_, groups_, in_place_ ? shape.batch : 0),
         gated_(options.reset_after ? 0 : events_[0].value.size()),
-        samples_(columns_ ? SampleNumbers() : 0),
-        gated_samples_(columns_ && !options.reset_after ? SampleNumbers() : 0),
         threshold_(Padded()),
         bias_((kGates + 1) * Padded()),
         state_(RowsPerStep() * tiles_.width),
@@ -68,7 +68,7 @@ class Forward {
         local_(!out.gates && !input_.ahead() && options.reset_after),
         scratch_gates_(out.gates ? 0 : ScratchRows() * kGates * tiles_.width),
         scratch_candidate_(out.candidate || !options.reset_after ? 0 : ScratchRows() * tiles_.width),
-        sums_(columns_ ? members_ * tiles_.width * tiles_.width : 0),
+        live_product_(kernels_, tiles_, columns_, shape.batch, !options.reset_after, members_),
         counts_(members_),
         team_(scheduler, members_) {
     FillPadded(in.threshold, 1, T(1), threshold_.get());
@@ -103,9 +103,6 @@ class Forward {
   }
 
  private:
-  // How a step multiplies: the rows that events select, whole matrices, or the live weights of all rows.
-  enum class Way { kSparse, kDense, kLive };
-
   // What one member of the team has found; a cache line, so that members do not wait for each other.
   struct alignas(64) Counts {
     int64_t listed = 0;  // events that the next product will read
@@ -265,20 +262,10 @@ class Forward {
   }
 
   Way Choose(int64_t events) const {
-    double entries = static_cast<double>(events);
-    Way way = Way::kSparse;
-    if (columns_) {  // the live weights as entries of the same cost
-      const double live = static_cast<double>(columns_->multiplied()) / static_cast<double>(kGates * shape_.units) *
-                          static_cast<double>(CeilDivide(shape_.batch, tiles_.lanes) * tiles_.lanes) * columns_->cost() /
-                          kernels_.costs.accumulate;
-      if (options_.products == Products::kSparse || live < entries) {
-        entries = live;
-        way = Way::kLive;
-      }
-    }
-    return DenseIsFaster(kernels_, options_.products, shape_.batch, shape_.units, entries, kernels_.costs.accumulate)
-               ? Way::kDense
-               : way;
+    const double cost = kernels_.costs.accumulate;
+    const double live =
+        columns_ ? LiveAsEntries(kernels_, shape_, columns_->density(), columns_->cost(), cost) : kNoLiveWeights;
+    return ChooseWay(kernels_, options_.products, shape_, static_cast<double>(events), live, cost);
   }
 
   void PackDense(int64_t t) {
@@ -328,7 +315,7 @@ class Forward {
       PackDense(t);
     } else if (way == Way::kLive) {
       team_.Run(tiles_.count * row_blocks_, [&](int64_t task, int) {
-        SpreadEvents(events, events.value.get(), task / row_blocks_, task % row_blocks_ * tiles_.width, samples_);
+        live_product_.Spread(events, events.value.get(), false, task / row_blocks_, task % row_blocks_ * tiles_.width);
       });
     } else {
       recurrent_.Pack(team_);
@@ -385,7 +372,7 @@ class Forward {
         if (way == Way::kDense) {
           PackGated(t, tile, b, std::min(b1, b + tiles_.width), gate + (b - b0) * kGates * tiles_.width);
         } else if (way == Way::kLive) {
-          SpreadEvents(events, gated_.get(), tile, b, gated_samples_);
+          live_product_.Spread(events, gated_.get(), true, tile, b);
         }
       }
     }
@@ -405,39 +392,6 @@ class Forward {
                               gated_blocks_[tile * row_blocks_ + b0 / tiles_.width]});
   }
 
-  // The layout of what live weights are multiplied with: [blocks of samples, units, samples].
-  int64_t SampleNumbers() const { return row_blocks_ * shape_.units * tiles_.width; }
-  T* Samples(const Buffer<T>& samples, int64_t unit, int64_t b) const {
-    return samples.get() + (b / tiles_.width * shape_.units + unit) * tiles_.width;
-  }
-
-  // The events of one tile and a block of samples from `b0` on, with `values` beside their indices, as rows of samples.
-  void SpreadEvents(const SegmentedLists<T>& events, const T* values, int64_t tile, int64_t b0, const Buffer<T>& to) const {
-    T* rows = Samples(to, tiles_.first(tile), b0);
-    std::fill_n(rows, tiles_.valid(tile) * tiles_.width, T{});
-    for (int64_t b = b0; b < std::min(shape_.batch, b0 + tiles_.width); ++b) {
-      const int64_t entry = events.slot(tile, b) * tiles_.width;
-      for (int64_t e = entry; e < entry + events.count(tile, b); ++e) rows[events.index[e] * tiles_.width + b - b0] = values[e];
-    }
-  }
-
-  // The live weights of one tile times all samples [b0, b1).
-  void AddLive(const Buffer<T>& samples, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates,
-               const ProductRows<T>& to, int member) const {
-    const int64_t width = tiles_.width;
-    T* sums = sums_.get() + member * width * width;
-    for (int64_t b = b0; b < b1; b += width) {
-      const int64_t count = std::min(width, b1 - b);
-      for (int g = 0; g < gates; ++g) {
-        for (int64_t k = 0; k < tiles_.count; ++k) {
-          columns_->Add(k, tile, first_gate + g, CeilDivide(count, tiles_.lanes), k == 0, Samples(samples, 0, b), sums);
-        }
-        kernels_.transpose({tiles_.valid(tile), count, sums, width, to.start.base[g] + (b - b0) * to.start.stride[g],
-                            to.start.stride[g], to.output.base[g] + (b - b0) * to.output.stride[g], to.output.stride[g]});
-      }
-    }
-  }
-
   // Adds the rows of V that the events select, for a group of tiles and a block of samples.
   void AddProduct(Way way, const SegmentedLists<T>& events, const T* values, int64_t t, int64_t slot, int64_t group,
                   int64_t block, int first_gate, int gates, int member) const {
@@ -449,7 +403,7 @@ class Forward {
         return in_place_product_.Add(events, values, group, first, last, b0, b1, first_gate, gates, rows);
       }
       if (way == Way::kLive) {
-        AddLive(values == gated_.get() ? gated_samples_ : samples_, tile, b0, b1, first_gate, gates, rows, member);
+        live_product_.Add(values == gated_.get(), tile, b0, b1, first_gate, gates, rows, member);
         continue;
       }
       if (way == Way::kDense) {
@@ -542,14 +496,13 @@ class Forward {
   const SegmentedLists<T> events_[2];  // of y_{t-1} and y_t, in turn
   const InPlaceProduct<T> in_place_product_;
   const Buffer<T> gated_;            // r * y, beside the values of the events
-  const Buffer<T> samples_, gated_samples_;  // y_{t-1}, and r y_{t-1} without reset_after, for live weights
   const Buffer<T> threshold_, bias_;
   const Buffer<T> state_;            // c of the last step, [tiles, batch, width]
   const Buffer<T> recent_y_;         // [2, tiles, batch, width], where y_t is not an output
   const int members_;
   const bool local_;                 // each member keeps the gates of the tile at hand, and nobody keeps others
   const Buffer<T> scratch_gates_, scratch_candidate_;
-  const Buffer<T> sums_;             // of live weights times samples, [width, width] for each member
+  const LiveProduct<T> live_product_;
   std::vector<Counts> counts_;       // one a member
   Team team_;  // last: it closes before anything that a helper might read goes away
 };

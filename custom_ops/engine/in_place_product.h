@@ -12,19 +12,11 @@
 #include "egru.h"
 #include "event_list.h"
 #include "live_pieces.h"
+#include "product_rows.h"
 #include "tiles.h"
 #include "work.h"
 
 namespace keras_egru {
-
-// Rows of the pre-activations of one tile: what a product starts from and where it goes. The two are one, or `start` is a
-// bias, of stride 0. The rows of the next tile are a step further.
-template <typename T>
-struct ProductRows {
-  TileRows<const T> start;
-  TileRows<T> output;
-  int64_t start_step[kGates], output_step[kGates];
-};
 
 template <typename T>
 class InPlaceProduct {
@@ -90,7 +82,8 @@ class InPlaceProduct {
   }
 
   // Sums lie in one piece while they grow: a place there is a column.
-  void AddPieces(const Joined& events, int64_t group, int64_t tiles, int first_gate, int gates, const ProductRows<T>& to) const {
+  void AddPieces(const Joined& events, int64_t group, int64_t tiles, int first_gate, int gates,
+                 const ProductRows<T>& to) const {
     const int64_t stride = pieces_->Stride(group), width = tiles_.width;
     T* sums = sums_.get() + group * tiles_.count * kGates * width;
     std::fill_n(sums + first_gate * stride, gates * stride, T{});

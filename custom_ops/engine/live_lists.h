@@ -43,6 +43,9 @@ class LiveLists {
 
   // Weights that are multiplied; zeros are among them where they stand beside live ones.
   int64_t multiplied() const { return pieces_ * together_; }
+  double density() const {  // of those
+    return static_cast<double>(multiplied()) / static_cast<double>(tiles_.units * kGates * tiles_.units);
+  }
   int64_t together() const { return together_; }
   // Nanoseconds a vector of multiply-adds.
   double cost() const { return together_ > 1 ? kernels_.costs.live_together : kernels_.costs.live; }

@@ -1,7 +1,7 @@
-// The live weights of the rows of a pruned matrix, for a few samples that read the rows which their events select (or, backwards,
-// the rows whose gradient is needed). Of three forms the one that is cheapest to read is kept: whole vectors, where such were
-// pruned (blocks such as 1x16); numbers beside the masks of all vectors; or numbers and their places, where there are no
-// instructions for masks, or hardly any numbers.
+// The live weights of the rows of a pruned matrix, for a few samples that read the rows which their events select (or,
+// backwards, the rows whose gradient is needed). Of three forms the one that is cheapest to read is kept: whole vectors, where
+// such were pruned (blocks such as 1x16); numbers beside the masks of all vectors; or numbers and their places, where there are
+// no instructions for masks, or hardly any numbers.
 #ifndef KERAS_EGRU_ENGINE_LIVE_PIECES_H_
 #define KERAS_EGRU_ENGINE_LIVE_PIECES_H_
 
@@ -169,7 +169,7 @@ class LivePieces {
         place_[piece++] = static_cast<int32_t>((gate * vectors + v) * lanes);
       }
     }
-    // The last bunch is filled up with zeros: here and there, since a sum that every row adds to makes them wait for each other.
+    // The last bunch is filled up with zeros: here and there, since rows that add to one sum wait for each other.
     for (; piece < begin_[list + 1] * kPiecesTogether; ++piece) {
       std::fill_n(value_.get() + piece * lanes, lanes, T{});
       place_[piece] = static_cast<int32_t>(piece % (Gates(part) * vectors) * lanes);

@@ -1,5 +1,5 @@
-// What the passes need of pruned kernels. It depends on the weights, or on their masks, alone, so that it can be kept for as long
-// as they do not change.
+// What the passes need of pruned kernels. It depends on the weights, or on their masks, alone, so that it can be kept for as
+// long as they do not change.
 #ifndef KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
 #define KERAS_EGRU_ENGINE_PRUNED_WEIGHTS_H_
 

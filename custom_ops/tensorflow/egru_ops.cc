@@ -44,8 +44,8 @@ absl::Status GradientShape(InferenceContext* c) {
 // `zoneout` may be one number. `gates` and `candidate` are opaque, for the gradient op, and empty unless
 // `save_for_backward`. `products` is how matrices are multiplied: `auto` by what is faster for the counted density.
 // Of y and c every step is returned with `all_y` and `all_c`, else the last one, as a sequence of one step; the gradient op
-// needs all. Of the kernels' masks, empty or of their shapes, only the gradient op makes use: where they are zero, the weight is
-// zero and gets no gradient. Counters: steps, input events, events, backward entries, surrogate entries.
+// needs all. Of the kernels' masks, empty or of their shapes, only the gradient op makes use: where they are zero, the weight
+// is zero and gets no gradient. Counters: steps, input events, events, backward entries, surrogate entries.
 REGISTER_OP("KerasEgru>EgruSequence")
     .Attr("T: {float, double}")
     .Attr("reset: {'threshold', 'subtract', 'zero'} = 'threshold'")

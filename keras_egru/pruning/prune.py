@@ -1,10 +1,8 @@
 """The entry points of pruning by magnitude, named as tfmot's: models and layers are wrapped, and unwrapped again."""
 
-from contextlib import contextmanager
-
 import keras
-from keras.src.models.functional import Functional, functional_like_constructor
 
+from keras_egru.pruning.cloning import check_inner_layers, check_model, cloned
 from keras_egru.pruning.engine import load_tfmot
 from keras_egru.pruning.low_magnitude import PruneLowMagnitude
 from keras_egru.pruning.masked import Masked
@@ -90,11 +88,11 @@ def strip_pruning(model):
     """
     if isinstance(model, Masked):
         return model.unmask()
-    _check_model(model, "strip_pruning")
+    check_model(model, "strip_pruning")
     for layer in model._flatten_layers():
         if isinstance(layer, Masked):
             layer.apply_masks()
-    return _cloned(
+    return cloned(
         model,
         source=lambda layer: layer.layer if isinstance(layer, Masked) else layer,
         finish=lambda layer, copy: copy,
@@ -102,7 +100,7 @@ def strip_pruning(model):
 
 
 def _pruned_model(model, options):
-    _check_model(model, "prune_low_magnitude")
+    check_model(model, "prune_low_magnitude")
     if not model.built:
         raise ValueError(f"Model '{model.name}' must be built to be pruned: give it an Input, or call it on a batch.")
     layers = list(_layers_of(model))
@@ -110,11 +108,11 @@ def _pruned_model(model, options):
     to_wrap = [layer for layer in layers if not isinstance(layer, Masked) and prunable_weights(layer)]
     for layer in layers:
         if layer not in pruned_before and layer not in to_wrap:
-            _check_inner_layers(layer)
+            check_inner_layers(layer)
     if not to_wrap:
         nothing = "has nothing to prune: none of its layers has a kernel or embeddings"
         raise ValueError(f"Model '{model.name}' {'is pruned already' if pruned_before else nothing}.")
-    return _cloned(
+    return cloned(
         model,
         source=lambda layer: layer,
         finish=lambda layer, copy: PruneLowMagnitude(copy, **options) if layer in to_wrap else copy,
@@ -132,70 +130,3 @@ def _layers_of(model):
 
 def _is_left(layer):
     return isinstance(layer, keras.layers.InputLayer | Masked) or (layer.built and not prunable_weights(layer))
-
-
-def _cloned(model, source, finish):
-    """A copy of the model with copies of `source(layer)`, as `finish(layer, copy)` returns them, and their weights."""
-    copies = []
-
-    def clone(layer):
-        original = source(layer)
-        copy = type(original).from_config(original.get_config())
-        if not isinstance(layer, keras.layers.Layer):
-            return copy  # a `keras.ops` function
-        copies.append((original, copy))
-        return finish(layer, copy)
-
-    with _without_compilation(model):
-        new_model = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    for original, copy in copies:
-        _copy_weights(original, copy)
-    return new_model
-
-
-def _copy_weights(layer, copy):
-    for inner, inner_copy in zip(layer._flatten_layers(), copy._flatten_layers(), strict=True):
-        store: dict = {}
-        inner.save_own_variables(store)
-        inner_copy.load_own_variables({name: keras.ops.convert_to_numpy(value) for name, value in store.items()})
-
-
-@contextmanager
-def _without_compilation(model):
-    """`clone_model` compiles the copy, which fails where a loss cannot be serialized."""
-    compiled = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model) and layer.compiled]
-    for inner in compiled:
-        inner.compiled = False
-    try:
-        yield
-    finally:
-        for inner in compiled:
-            inner.compiled = True
-
-
-def _check_model(model, function):
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{function}` takes a Keras layer or model, received {model!r}.")
-    for inner in model._flatten_layers():
-        if isinstance(inner, keras.Model) and not _can_be_cloned(inner):
-            raise ValueError(
-                f"Model '{inner.name}' is of the subclass {type(inner).__name__}, which cannot be taken apart: wrap "
-                "its layers with `keras_egru.pruning.prune_low_magnitude(layer, ...)` where it makes them."
-            )
-
-
-def _can_be_cloned(model):
-    return type(model) is keras.Sequential or (
-        isinstance(model, Functional)
-        and not isinstance(model, keras.Sequential)
-        and functional_like_constructor(type(model))
-    )
-
-
-def _check_inner_layers(layer):
-    inner = next((inner for inner in layer._flatten_layers(include_self=False) if prunable_weights(inner)), None)
-    if inner is not None:
-        raise ValueError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) has prunable weights in its inner layer '{inner.name}', "
-            "which would stay dense: wrap that one where it is made, or give the layer `get_prunable_weights()`."
-        )

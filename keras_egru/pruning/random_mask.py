@@ -15,9 +15,9 @@ import tensorflow as tf
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_egru.pruning.blocks import Blocks, checked_block_size, gates_of
+from keras_egru.pruning.cloning import check_inner_layers, check_model, cloned
 from keras_egru.pruning.masked import Masked, MaskedWeight
 from keras_egru.pruning.prunable import PrunableWeight, prunable_weights
-from keras_egru.pruning.prune import _check_inner_layers, _check_model, _cloned
 
 
 def random_mask(layer_or_model, sparsity: float, block_size=(1, 1), seed: int | None = None, signed: bool = False):
@@ -51,7 +51,7 @@ def random_mask(layer_or_model, sparsity: float, block_size=(1, 1), seed: int | 
     options = {"sparsity": sparsity, "block_size": block_size, "signed": signed}
     if isinstance(layer_or_model, keras.layers.Layer) and not isinstance(layer_or_model, keras.Model):
         return RandomMask(layer_or_model, seed=seed, **options)
-    _check_model(layer_or_model, "random_mask")
+    check_model(layer_or_model, "random_mask")
     if not layer_or_model.built:
         raise ValueError(f"Model '{layer_or_model.name}' must be built to be masked: give it an Input, or call it.")
     seed = _checked_seed(seed)
@@ -61,12 +61,12 @@ def random_mask(layer_or_model, sparsity: float, block_size=(1, 1), seed: int | 
         if isinstance(layer, Masked):
             raise ValueError(f"Layer '{layer.name}' is masked already; a layer can be masked once only.")
         if not prunable_weights(layer):
-            _check_inner_layers(layer)
+            check_inner_layers(layer)
             return copy
         wrappers.append(RandomMask(copy, seed=seed + len(wrappers), **options))
         return wrappers[-1]
 
-    sparse = _cloned(layer_or_model, lambda layer: layer, wrap)
+    sparse = cloned(layer_or_model, lambda layer: layer, wrap)
     if not wrappers:
         raise ValueError(
             f"Model '{sparse.name}' has no weight that can be masked: no layer has a kernel or embeddings."

@@ -13,8 +13,9 @@ from tests.ops.cases import arguments, largest_error, values_and_gradients, weig
 op = pytest.mark.skipif(library.why_not() is not None, reason=str(library.why_not()))
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}  # the bounds that the project promises
-# A few samples and many; a size that fills vectors and one that does not; small and large enough to be worth lists.
-SHAPES = [(1, 5, 3, 128), (3, 4, 40, 65), (70, 3, 37, 150), (9, 1, 2, 4)]
+# A few samples and many; a size that fills vectors and one that does not; small and large enough to be worth lists. Of
+# the first two the backward pass is long enough for them as well.
+SHAPES = [(1, 45, 3, 128), (3, 15, 40, 65), (70, 3, 37, 150), (9, 1, 2, 4), (1, 5, 3, 128)]
 
 
 def pruned(given, live, block, seed=3):
@@ -94,6 +95,45 @@ def test_inference_sees_every_change_of_the_weights(batch, compiled):
         assert largest_error(actual, expected()) < TOLERANCE["float64"], i
         assert before is None or i == 1 or not np.array_equal(actual, before)
         before = actual
+
+
+@op
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_gradient_sees_every_change_of_the_masks(compiled):
+    """What was found in a mask is kept as well."""
+    shape = (3, 4, 5, 128)
+    given, masks = pruned(arguments(shape), 0.3, 1)
+    kernel = tf.Variable(given.pop("recurrent_kernel"))
+    mask = tf.Variable(masks["recurrent_mask"])
+
+    def run():
+        with tf.GradientTape() as tape:
+            outputs = egru_sequence(
+                recurrent_kernel=kernel, **given, recurrent_mask=mask, training=True, implementation="fused"
+            )
+            loss = tf.reduce_sum(outputs.c)
+        return tape.gradient(loss, kernel)
+
+    call = tf.function(run) if compiled else run
+    writes = [
+        lambda: None,
+        lambda: None,
+        lambda: mask.assign(tf.reverse(mask, [0])),
+        lambda: mask.assign_sub(mask * tf.cast(tf.range(mask.shape[0])[:, None] % 2, mask.dtype)),
+        lambda: mask.scatter_nd_update([[row, 3] for row in range(128)], tf.zeros([128], mask.dtype)),
+        lambda: mask[:, 5].assign(tf.zeros([128], mask.dtype)),
+        lambda: mask.assign(tf.zeros_like(mask)),
+    ]
+    before = None
+    for i, write in enumerate(writes):
+        write()
+        kernel.assign(kernel * mask)
+        gradient = np.asarray(call())
+        assert not np.any(gradient[np.asarray(mask) == 0]), i
+        if i < len(writes) - 1:
+            assert np.any(gradient), i
+        assert before is None or i == 1 or not np.array_equal(gradient != 0, before), i
+        before = gradient != 0
 
 
 @op

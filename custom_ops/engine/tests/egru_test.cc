@@ -327,9 +327,12 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double
 }
 
 TEST_CASE("pruned weights give what whole products of the same weights give, and masked gradients") {
+  std::vector<EgruShape> shapes(std::begin(kShapes), std::end(kShapes));
+  shapes.push_back({1, kStepsWorthListing, 3, 70});  // in the backward pass of a few samples too
+  shapes.push_back({3, kStepsWorthListing / 3 + 1, 2, 129});
   for (const std::string& isa : InstructionSets()) {
     Select(isa);
-    for (const EgruShape& shape : kShapes) {
+    for (const EgruShape& shape : shapes) {
       for (int option = 0; option < 24; ++option) {
         CAPTURE(isa);
         CAPTURE(shape.units);
@@ -387,7 +390,8 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits with pruned weight
       EgruOptions options;
       options.reset_after = option % 2;
       options.products = Products::kSparse;
-      Problem<T> p({batch, 3, 30, sizeof(T) == 4 ? 550 : 150}, options, 5, true, 2);
+      const int64_t time = batch == 1 ? kStepsWorthListing : 3;
+      Problem<T> p({batch, time, 30, sizeof(T) == 4 ? 550 : 150}, options, 5, true, 2);
       p.Prune(0.2, option / 2 ? 16 : 1);
       const auto alone = p.Differentiate();
       const std::vector<T> y = p.y;

@@ -40,7 +40,16 @@ const Kernels<T>& SelectKernels() {
   return *ScalarKernels<T>();
 }
 
-template const Kernels<float>& SelectKernels<float>();
-template const Kernels<double>& SelectKernels<double>();
+template <typename T>
+const Kernels<T>& KernelsForFewRows(const Kernels<T>& kernels) {
+  return &kernels == AmxKernels<T>() ? *Avx512Kernels<T>() : kernels;
+}
+
+#define INSTANTIATE(T)                             \
+  template const Kernels<T>& SelectKernels<T>();   \
+  template const Kernels<T>& KernelsForFewRows<T>(const Kernels<T>&);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
 
 }  // namespace keras_egru

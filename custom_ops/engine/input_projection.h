@@ -21,7 +21,7 @@ class InputProjection {
  public:
   InputProjection(const Kernels<T>& kernels, const Tiles<T>& tiles, const EgruShape& shape, Products products,
                   const EgruInputs<T>& in)
-      : kernels_(kernels),
+      : kernels_(StepsAtOnce(shape) * shape.batch <= kFewRows ? KernelsForFewRows(kernels) : kernels),
         tiles_(tiles),
         shape_(shape),
         products_(products),
@@ -31,8 +31,8 @@ class InputProjection {
         weights_(tiles, in.kernel, shape.features, ShouldPack(shape.batch * shape.time)),
         events_(segments_, steps_at_once_ * shape.batch, kMaxTile),
         places_{CeilDivide(shape.features, tiles.width)},
-        weight_blocks_(kernels),
-        feature_blocks_(kernels) {}
+        weight_blocks_(kernels_),
+        feature_blocks_(kernels_) {}
 
   int64_t steps_at_once() const { return steps_at_once_; }
 
@@ -88,6 +88,8 @@ class InputProjection {
   }
 
  private:
+  static constexpr int64_t kFewRows = 128;
+
   // Enough rows to read each tile of weights rarely, few enough that lists and gates stay in the cache.
   static int64_t StepsAtOnce(const EgruShape& shape) {
     constexpr int64_t rows = 512;

@@ -303,6 +303,10 @@ struct Kernels {
 template <typename T>
 const Kernels<T>& SelectKernels();
 
+// The same for a dense product of so few rows that packing for the matrix unit takes longer than the unit saves.
+template <typename T>
+const Kernels<T>& KernelsForFewRows(const Kernels<T>& kernels);
+
 template <typename T>
 const Kernels<T>* ScalarKernels();
 template <typename T>

@@ -57,6 +57,8 @@ CASES = {
         Case("batch64", 1024, 64, 50, 64),
         # The first layer of the papers' language model: words of 400 numbers.
         Case("ptb", 1350, 80, 35, 400, points=_replaced(activity=0.8, backward=0.46)),
+        # The layer of the language model that is trained here (preset cpu of ptb), as a text is read.
+        Case("words", 320, 1, 256, 320),
         # The papers' sequential MNIST, half as many steps of one pixel; the size at which it is trained here.
         Case("smnist590", 590, 500, 98, 1),
         Case("smnist128", 128, 100, 196, 1, points=_replaced(activity=0.72, backward=0.27)),

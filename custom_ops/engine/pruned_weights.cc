@@ -1,14 +1,30 @@
 #include "pruned_weights.h"
 
+#include <algorithm>
+
 namespace keras_egru {
 namespace {
 
-// Nanoseconds of reading all rows of V whole.
+// Less would be within what this estimate, and the costs, are worth.
+constexpr double kWorthwhile = 0.85;
+
+// Whether pieces would be read sooner than rows of V in place, by the look of some rows.
 template <typename T>
-double WholeCost(const Kernels<T>& kernels, int64_t weights) {
-  const double bytes = static_cast<double>(weights) * sizeof(T);
-  const double near = static_cast<double>(weights) / kernels.lanes * kernels.costs.stream;
-  return bytes > kNearBytes ? std::max(near, bytes * kernels.costs.far_byte) : near;
+bool PiecesPay(const Kernels<T>& kernels, int64_t units, const T* weights) {
+  const int64_t sampled = std::min<int64_t>(units, kSampledRows), vectors = CeilDivide(kGates * units, kernels.lanes);
+  Buffer<uint16_t> mask(vectors);
+  LiveCount live = {0, 0};
+  for (int64_t s = 0; s < sampled; ++s) {
+    const T* row = weights + units * s / sampled * kGates * units;
+    const LiveCount found = kernels.pieces.mask_nonzero(row, kGates * units, vectors, mask.get());
+    live.numbers += found.numbers;
+    live.vectors += found.vectors;
+  }
+  const double rows = static_cast<double>(units) / static_cast<double>(sampled);  // that a sampled one stands for
+  const double all = static_cast<double>(units * vectors);
+  const double bytes = all * static_cast<double>(kernels.lanes * sizeof(T));
+  const double whole = NearOrFar(kernels.costs, all * kernels.costs.stream, bytes);
+  return CheapestPieces(kernels, rows * live.numbers, rows * live.vectors, all).cost < kWorthwhile * whole;
 }
 
 }  // namespace
@@ -16,11 +32,9 @@ double WholeCost(const Kernels<T>& kernels, int64_t weights) {
 template <typename T>
 std::unique_ptr<const LivePieces<T>> FindPieces(const Kernels<T>& kernels, const Tiles<T>& tiles, int64_t groups,
                                                 const EgruOptions& options, Team& team, const T* recurrent_kernel) {
-  const int64_t weights = tiles.units * kGates * tiles.units;
   if (!MayBePruned(options, tiles.units, recurrent_kernel)) return nullptr;
-  auto pieces = std::make_unique<LivePieces<T>>(kernels, tiles, groups, !options.reset_after, team, recurrent_kernel);
-  if (options.products == Products::kAuto && pieces->cost() >= WholeCost(kernels, weights)) return nullptr;
-  return pieces;
+  if (options.products == Products::kAuto && !PiecesPay(kernels, tiles.units, recurrent_kernel)) return nullptr;
+  return std::make_unique<LivePieces<T>>(kernels, tiles, groups, !options.reset_after, team, recurrent_kernel);
 }
 
 template <typename T>

@@ -24,11 +24,13 @@ struct PrunedWeights {
 // Above this share of live weights none of the products that leave out the others is faster: not looked at further.
 constexpr double kMostLive = 0.7;
 
+constexpr int64_t kSampledRows = 16;  // for a first look at a matrix
+
 // The share of numbers that are not zero in some rows of a matrix, evenly spread; of the first alone where it is above
 // `enough`.
 template <typename T>
 double SampledDensity(const T* matrix, int64_t rows, int64_t columns, double enough) {
-  const int64_t sampled = std::min<int64_t>(rows, 16);
+  const int64_t sampled = std::min(rows, kSampledRows);
   int64_t live = 0, seen = 0;
   for (int64_t s = 0; s < sampled && (seen == 0 || live <= enough * seen); ++s, seen += columns) {
     const T* row = matrix + rows * s / sampled * columns;

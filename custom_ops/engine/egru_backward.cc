@@ -178,9 +178,9 @@ class Backward {
   T* LinedUp(int64_t t, int64_t b) const {
     return lined_up_.get() + ((t & 1) * shape_.batch + b) * kGates * pieces_->Stride(0);
   }
-  void LineUp(int64_t t, int64_t tile, int64_t b0, int64_t b1) const {
+  void LineUp(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates) const {
     for (int64_t b = b0; b < b1; ++b) {
-      for (int gate = 0; gate < kGates; ++gate) {
+      for (int gate = first_gate; gate < first_gate + gates; ++gate) {
         std::copy_n(Gates(t, tile, b) + gate * tiles_.width, tiles_.width,
                     LinedUp(t, b) + gate * pieces_->Stride(0) + tiles_.first(tile));
       }
@@ -382,7 +382,7 @@ class Backward {
     };
     if (way == Way::kSparse) {
       ForResults(tile, b0, b1, result, visit);
-      if (pieces_) LineUp(t, tile, b0, b1);  // once more, with what the gate r has got
+      if (pieces_) LineUp(t, tile, b0, b1, 1, 1);  // r; other tasks are reading z
       return;
     }
     for (int64_t b = b0; b < b1; ++b) {
@@ -423,7 +423,7 @@ class Backward {
     a.grad_threshold = Partial(tile, block, 0);
     a.grad_bias = Partial(tile, block, 1);
     kernels_.state_backward(a);
-    if (pieces_) LineUp(t, tile, b0, b1);
+    if (pieces_) LineUp(t, tile, b0, b1, 0, kGates);
   }
 
   T* Partial(int64_t tile, int64_t block, int which) const {

@@ -3,6 +3,7 @@
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,24 @@ def call():
     """`call("run", "spiral", ...)` returns click's result: `exit_code`, `stdout`, `stderr`."""
     runner = CliRunner()
     return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+
+
+class InterruptAfter(keras.callbacks.Callback):
+    """Ctrl-C once an epoch is over and its checkpoint written."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def interrupt_after():
+    """`interrupt_after(epoch=2)` is a callback that stops a run as Ctrl-C does."""
+    return InterruptAfter
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_a_run_learns_the_text_and_its_model_needs_keras_alone(text_folder, call
     assert cross_entropy(saved, test, 50) == pytest.approx(record["test_loss"], rel=1e-5)
 
 
-def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(text_folder, tmp_path):
+def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(text_folder, tmp_path, interrupt_after):
     assignments = [
         "epochs=3",
         "input_dropout=0.1",
@@ -103,7 +103,7 @@ def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(text_folder,
     ]
     whole = execute(_run(text_folder, tmp_path / "whole", assignments))
     with pytest.raises(KeyboardInterrupt):
-        execute(_run(text_folder, tmp_path / "parts", assignments, progress=InterruptAfter(epoch=1)))
+        execute(_run(text_folder, tmp_path / "parts", assignments, progress=interrupt_after(epoch=1)))
     parts = execute(_run(text_folder, tmp_path / "parts", assignments, resume=True))
     for name in ("epochs", "test_perplexity", "validation_perplexity", "effective_macs"):
         assert _timeless(parts[name]) == _timeless(whole[name]), name
@@ -125,18 +125,6 @@ def test_the_test_text_decides_nothing(text_folder, tmp_path):
 def test_a_perplexity_beyond_numbers_is_infinite():
     assert perplexity(math.log(50.0)) == pytest.approx(50.0)
     assert perplexity(1e4) == math.inf
-
-
-class InterruptAfter(keras.callbacks.Callback):
-    """Ctrl-C once an epoch is over and its checkpoint written."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
 
 
 def _config(*assignments, model="egru"):

@@ -85,11 +85,11 @@ def test_all_kernels_of_a_language_model_are_pruned_on_demand(text_folder, tmp_p
     assert record["effective_macs"] == pytest.approx(0.25 * (inputs + events) + readout)
 
 
-def test_a_run_resumed_in_mid_schedule_prunes_the_same_weights(tmp_path):
+def test_a_run_resumed_in_mid_schedule_prunes_the_same_weights(tmp_path, interrupt_after):
     assignments = [*BRIEF, "epochs=2", "block=1x1"]  # masks change from update 4 to update 14, update 10 ends an epoch
     whole = execute(_run(tmp_path / "whole", assignments=assignments))
     with pytest.raises(KeyboardInterrupt):
-        execute(_run(tmp_path / "parts", assignments=assignments, progress=InterruptAfter(epoch=1)))
+        execute(_run(tmp_path / "parts", assignments=assignments, progress=interrupt_after(epoch=1)))
     parts = execute(_run(tmp_path / "parts", assignments=assignments, resume=True))
     shares = [epoch["recurrent_parameter_sparsity"] for epoch in whole["epochs"]]
     assert 0.0 < shares[0] < shares[-1] == 0.75
@@ -132,18 +132,6 @@ def test_tfmot_missing_is_exit_code_4(call, tmp_path, monkeypatch):
     result = call("run", "spiral", "--preset", "smoke", *ARGUMENTS, "--out", tmp_path)
     assert result.exit_code == CannotRun.exit_code
     assert "--prune cannot run: it is not installed." in result.stderr
-
-
-class InterruptAfter(keras.callbacks.Callback):
-    """Ctrl-C once an epoch is over and its checkpoint written."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
 
 
 def _config(*assignments, model="egru"):

@@ -76,7 +76,7 @@ def test_a_dense_model_has_no_activity_sparsity_and_saves_no_macs(tmp_path, mode
     assert "threshold_mean" not in record["config"]
 
 
-def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(tmp_path):
+def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(tmp_path, interrupt_after):
     assignments = [
         "epochs=4",
         "dropout=0.2",
@@ -91,7 +91,7 @@ def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(tmp_path):
     ]
     whole = execute(_run(tmp_path / "whole", assignments=assignments))
     with pytest.raises(KeyboardInterrupt):
-        execute(_run(tmp_path / "parts", assignments=assignments, progress=InterruptAfter(epoch=2)))
+        execute(_run(tmp_path / "parts", assignments=assignments, progress=interrupt_after(epoch=2)))
     assert not (tmp_path / "parts" / records.FILE).exists()
     parts = execute(_run(tmp_path / "parts", assignments=assignments, resume=True))
     assert [_timeless(epoch) for epoch in parts["epochs"]] == [_timeless(epoch) for epoch in whole["epochs"]]
@@ -171,18 +171,6 @@ def test_digits_train_in_the_smoke_preset(mnist_folder, call, tmp_path, task):
     assert record["dataset"]["steps"] == 49
     assert not record["dataset"]["complete"]
     assert 0.0 <= record["test_accuracy"] <= 1.0
-
-
-class InterruptAfter(keras.callbacks.Callback):
-    """Ctrl-C once an epoch is over and its checkpoint written."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
 
 
 def _config(task, model, assignments=()):

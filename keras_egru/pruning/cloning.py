@@ -52,14 +52,14 @@ def check_model(model, function):
     if not isinstance(model, keras.Model):
         raise TypeError(f"`{function}` takes a Keras layer or model, received {model!r}.")
     for inner in model._flatten_layers():
-        if isinstance(inner, keras.Model) and not _can_becloned(inner):
+        if isinstance(inner, keras.Model) and not _can_be_cloned(inner):
             raise ValueError(
                 f"Model '{inner.name}' is of the subclass {type(inner).__name__}, which cannot be taken apart: wrap "
                 "its layers with `keras_egru.pruning.prune_low_magnitude(layer, ...)` where it makes them."
             )
 
 
-def _can_becloned(model):
+def _can_be_cloned(model):
     return type(model) is keras.Sequential or (
         isinstance(model, Functional)
         and not isinstance(model, keras.Sequential)

@@ -179,10 +179,12 @@ class Backward {
     return lined_up_.get() + ((t & 1) * shape_.batch + b) * kGates * pieces_->Stride(0);
   }
   void LineUp(int64_t t, int64_t tile, int64_t b0, int64_t b1, int first_gate, int gates) const {
+    const int64_t used = tiles_.vectors(tile) * tiles_.lanes;
     for (int64_t b = b0; b < b1; ++b) {
       for (int gate = first_gate; gate < first_gate + gates; ++gate) {
-        std::copy_n(Gates(t, tile, b) + gate * tiles_.width, tiles_.width,
-                    LinedUp(t, b) + gate * pieces_->Stride(0) + tiles_.first(tile));
+        T* to = LinedUp(t, b) + gate * pieces_->Stride(0) + tiles_.first(tile);
+        std::copy_n(Gates(t, tile, b) + gate * tiles_.width, used, to);
+        std::fill(to + used, to + tiles_.width, T{});  // is multiplied by zero, so it must be a number
       }
     }
   }

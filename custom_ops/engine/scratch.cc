@@ -1,6 +1,7 @@
 #include "scratch.h"
 
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
@@ -35,9 +36,7 @@ Kept& TheKept() {
   return *kept;
 }
 
-}  // namespace
-
-void* TakeScratch(std::size_t bytes) {
+void* Take(std::size_t bytes) {
   if (bytes < kSmall) return ::operator new(bytes, std::align_val_t{kLine});
   const std::size_t size = Rounded(bytes);
   Kept& kept = TheKept();
@@ -54,6 +53,16 @@ void* TakeScratch(std::size_t bytes) {
   void* memory = ::operator new(size, Alignment(size));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   if (size >= 2 * kHuge) madvise(memory, size / kHuge * kHuge, MADV_HUGEPAGE);  // advice: a failure changes nothing
+#endif
+  return memory;
+}
+
+}  // namespace
+
+void* TakeScratch(std::size_t bytes) {
+  void* memory = Take(bytes);
+#ifdef KERAS_EGRU_POISON
+  std::memset(memory, 0xFF, bytes);  // not a number: what reads memory that nothing wrote shows
 #endif
   return memory;
 }

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstdlib>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,10 +38,10 @@ struct Problem {
     }
     weights_y = random.Normal<T>(sequence);
     weights_c = random.Normal<T>(sequence);
-    y.resize(sequence);
-    c.resize(sequence);
-    gates.resize(SavedGates<T>(shape));
-    candidate.resize(SavedCandidate<T>(shape, options));
+    y.assign(sequence, kUnwritten);
+    c.assign(sequence, kUnwritten);
+    gates.assign(SavedGates<T>(shape), kUnwritten);
+    candidate.assign(SavedCandidate<T>(shape, options), kUnwritten);
   }
 
   EgruInputs<T> Inputs() const {
@@ -97,13 +97,13 @@ struct Problem {
   Gradients Differentiate(Scheduler* scheduler = nullptr) {
     Run(scheduler);
     Gradients g;
-    g.x.resize(x.size());
-    g.y0.resize(y0.size());
-    g.c0.resize(c0.size());
-    g.kernel.resize(kernel.size());
-    g.recurrent_kernel.resize(recurrent_kernel.size());
-    g.bias.resize(bias.size());
-    g.threshold.resize(threshold.size());
+    g.x.assign(x.size(), kUnwritten);
+    g.y0.assign(y0.size(), kUnwritten);
+    g.c0.assign(c0.size(), kUnwritten);
+    g.kernel.assign(kernel.size(), kUnwritten);
+    g.recurrent_kernel.assign(recurrent_kernel.size(), kUnwritten);
+    g.bias.assign(bias.size(), kUnwritten);
+    g.threshold.assign(threshold.size(), kUnwritten);
     g.counters = EgruBackward<T>(shape, options, Inputs(), y.data(), c.data(), weights_y.data(), weights_c.data(),
                                  {gates.data(), candidate.data(), g.y0.data(), g.c0.data(), g.kernel.data(),
                                   g.recurrent_kernel.data(), g.bias.data(), g.threshold.data()},
@@ -111,6 +111,9 @@ struct Problem {
     EgruInputGradient<T>(shape, options, kernel.data(), gates.data(), candidate.data(), g.x.data(), scheduler);
     return g;
   }
+
+  // As memory comes from TensorFlow: what nothing wrote is not a number.
+  static constexpr T kUnwritten = std::numeric_limits<T>::quiet_NaN();
 
   EgruShape shape;
   EgruOptions options;

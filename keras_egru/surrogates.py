@@ -60,11 +60,7 @@ class Triangular(Surrogate):
     """
 
     def __init__(self, height: float = 0.7, width: float = 1.0):
-        for name, value in (("height", height), ("width", width)):
-            if not 0.0 < value < float("inf"):
-                raise ValueError(f"`{name}` of the surrogate must be a positive finite number, received {value}.")
-        self.height = float(height)
-        self.width = float(width)
+        self.height, self.width = _positive(height=height, width=width)
 
     def derivative(self, v):
         return self.height * ops.maximum(0.0, 1.0 - ops.abs(v) / self.width)
@@ -73,15 +69,73 @@ class Triangular(Surrogate):
         return {"height": self.height, "width": self.width}
 
 
+@keras.saving.register_keras_serializable(package="keras_egru")
+class FastSigmoid(Surrogate):
+    """`H'(v) = 1 / (slope |v| + 1)^2` inside `(-width, width)`, zero outside (Perez-Nieves & Goodman 2021, Eq. 20).
+
+    Args:
+        slope: Float > 0, how fast it falls (the paper's beta). Default 100.
+        width: Float > 0, half the support (the paper's B_th). A narrower support gives more backward sparsity.
+            Default 0.2.
+
+    Raises:
+        ValueError: if `slope` or `width` is not a positive finite number.
+    """
+
+    def __init__(self, slope: float = 100.0, width: float = 0.2):
+        self.slope, self.width = _positive(slope=slope, width=width)
+
+    def derivative(self, v):
+        size = ops.abs(v)
+        return ops.where(size < self.width, 1.0 / ops.square(self.slope * size + 1.0), 0.0)
+
+    def get_config(self):
+        return {"slope": self.slope, "width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="keras_egru")
+class Boxcar(Surrogate):
+    """`H'(v) = height` inside `(-width, width)`, zero outside.
+
+    Args:
+        height: Float > 0. Default 0.5.
+        width: Float > 0, half the support. Default 0.5.
+
+    Raises:
+        ValueError: if `height` or `width` is not a positive finite number.
+    """
+
+    def __init__(self, height: float = 0.5, width: float = 0.5):
+        self.height, self.width = _positive(height=height, width=width)
+
+    def derivative(self, v):
+        return ops.where(ops.abs(v) < self.width, ops.full_like(v, self.height), 0.0)
+
+    def get_config(self):
+        return {"height": self.height, "width": self.width}
+
+
+def _positive(**numbers):
+    for name, value in numbers.items():
+        if not 0.0 < value < float("inf"):
+            raise ValueError(f"`{name}` of the surrogate must be a positive finite number, received {value}.")
+    return tuple(float(value) for value in numbers.values())
+
+
+_NAMES = {"triangular": Triangular, "fast_sigmoid": FastSigmoid, "boxcar": Boxcar}
+
+
 def get(identifier) -> Surrogate:
-    """A `Surrogate` from an instance, its name (`"triangular"`), its configuration, or None (the default)."""
-    if identifier is None or identifier == "triangular":
+    """A `Surrogate` from an instance, its name, its configuration, or None (`Triangular()`)."""
+    if identifier is None:
         return Triangular()
+    if isinstance(identifier, str) and identifier in _NAMES:
+        return _NAMES[identifier]()
     if isinstance(identifier, Surrogate):
         return identifier
     if isinstance(identifier, dict):
         return keras.saving.deserialize_keras_object(identifier)
     raise ValueError(
-        '`surrogate` must be "triangular", a `keras_egru.surrogates.Surrogate` or its configuration, '
+        f"`surrogate` must be one of {tuple(_NAMES)}, a `keras_egru.surrogates.Surrogate` or its configuration, "
         f"received {identifier!r}."
     )

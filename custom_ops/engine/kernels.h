@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "lif_kernels.h"
+
 namespace keras_egru {
 
 constexpr int kGates = 3;        // u, r, z
@@ -292,6 +294,7 @@ struct Kernels {
   void (*state_forward)(StateForwardArguments<T>&);
   void (*state_backward)(const StateBackwardArguments<T>&);
   DenseKernels<T> dense;
+  LifKernels<T> lif;
   Costs costs;
   // What the machine can do at most; see machine_limits.cc.
   void (*read)(const T* memory, int64_t bytes);

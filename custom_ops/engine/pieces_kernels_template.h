@@ -78,22 +78,6 @@ void AddVectors(const PieceLists<T>& lists, int64_t rows, const int32_t* index, 
 }
 
 template <typename T>
-inline T Sum(Vec<T> v) {
-#ifdef __AVX512F__
-  if constexpr (sizeof(T) == 4) {
-    return _mm512_reduce_add_ps((__m512)v);
-  } else {
-    return _mm512_reduce_add_pd((__m512d)v);
-  }
-#else
-  T sum = T(0);
-#pragma GCC unroll 8
-  for (int i = 0; i < Simd<T>::kLanes; ++i) sum += v[i];
-  return sum;
-#endif
-}
-
-template <typename T>
 void DotVectors(const PieceLists<T>& lists, int64_t rows, const int32_t* index, const T* source, T* result) {
   const PieceLists<T> a = lists;  // a copy that no store can change
   for (int64_t r = 0; r < rows; ++r) {

@@ -51,6 +51,22 @@ inline void StorePart(T* to, Vec<T> value, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = value[i];
 }
 
+template <typename T>
+inline T Sum(Vec<T> v) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_reduce_add_ps((__m512)v);
+  } else {
+    return _mm512_reduce_add_pd((__m512d)v);
+  }
+#else
+  T sum = T(0);
+#pragma GCC unroll 8
+  for (int i = 0; i < Simd<T>::kLanes; ++i) sum += v[i];
+  return sum;
+#endif
+}
+
 // exp(x) - 1 = 2^k (p(r) + 1) - 1 with x = k ln 2 + r and p the Taylor polynomial of exp - 1: no cancellation near 0.
 // Relative error about 2 units in the last place. x is clamped so that 2^k stays a normal number.
 template <typename T>

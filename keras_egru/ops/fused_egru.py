@@ -3,6 +3,7 @@
 import keras
 
 from keras_egru.ops import checkpointed, library
+from keras_egru.ops.op_gradients import attribute, is_filled_in
 from keras_egru.surrogates import Triangular
 
 # Of the op: inputs, initial y and c, kernel, recurrent kernel, bias, threshold, mask, zoneout, the kernels' masks.
@@ -82,7 +83,7 @@ def _gradient(op, grad_y, grad_c, *_):
     """Exact gradients: those of dense autodiff with the surrogate, from sparse products."""
 
     raw = library.load()
-    options = {name: _attribute(op, name) for name in OPTIONS}
+    options = {name: attribute(op, name) for name in OPTIONS}
     inputs = op.inputs[:INPUTS]
     y, c, gates, candidate = op.outputs[:4]
     if not op.get_attr("save_for_backward"):
@@ -106,23 +107,9 @@ def _of_all_steps(grad, all_steps, inputs):
     """The gradient of a whole sequence, empty where nobody asked for it; `grad` may be of the last step alone."""
     import tensorflow as tf
 
-    if _is_filled_in(grad):
+    if is_filled_in(grad):
         return tf.zeros([0, 0, 0], inputs.dtype)
     return grad if all_steps else checkpointed.at_the_end(grad[:, 0], tf.shape(inputs)[1])
-
-
-def _attribute(op, name):
-    value = op.get_attr(name)
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _is_filled_in(grad):
-    """Whether nobody asked for `grad`. In a graph, TensorFlow gives zeros of the size of the output then."""
-    import tensorflow as tf
-
-    if grad is None or not tf.is_symbolic_tensor(grad):
-        return grad is None
-    return grad.op.type == "ZerosLike" or (grad.op.type == "Fill" and tf.get_static_value(grad.op.inputs[1]) == 0)
 
 
 _registered = False

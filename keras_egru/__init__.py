@@ -1,14 +1,17 @@
 """Event-based recurrent networks for Keras, whose time falls with their sparsity."""
 
 from keras_egru import constraints, initializers, layers, ops, pruning, sparsity, surrogates
-from keras_egru.layers import EGRU, EGRUCell, ExponentialTrace
+from keras_egru.layers import EGRU, EGRUCell, EventLIF, EventLIFCell, ExponentialTrace, LeakyReadout
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EGRU",
     "EGRUCell",
+    "EventLIF",
+    "EventLIFCell",
     "ExponentialTrace",
+    "LeakyReadout",
     "__version__",
     "constraints",
     "initializers",

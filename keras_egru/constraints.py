@@ -1,4 +1,4 @@
-"""Constraint of the thresholds: they stay inside (0, 1)."""
+"""Constraints: thresholds stay inside (0, 1), time constants above a minimum."""
 
 import keras
 from keras import ops
@@ -27,3 +27,26 @@ class OpenUnitInterval(keras.constraints.Constraint):
 
     def get_config(self):
         return {"margin": self.margin}
+
+
+@keras.saving.register_keras_serializable(package="keras_egru")
+class AtLeast(keras.constraints.Constraint):
+    """Clips a weight from below, such as a time constant that is trained.
+
+    Args:
+        minimum: Float > 0.
+
+    Raises:
+        ValueError: if `minimum` is not a positive finite number.
+    """
+
+    def __init__(self, minimum: float):
+        if not 0.0 < minimum < float("inf"):
+            raise ValueError(f"`minimum` must be a positive finite number, received {minimum}.")
+        self.minimum = float(minimum)
+
+    def __call__(self, w):
+        return ops.maximum(w, self.minimum)
+
+    def get_config(self):
+        return {"minimum": self.minimum}

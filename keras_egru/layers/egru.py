@@ -1,11 +1,11 @@
 """The EGRU layer: `EGRUCell` over a sequence, on the custom op where it can run."""
 
 import keras
-from keras import ops, regularizers, tree
+from keras import ops, regularizers
 
 from keras_egru.layers import quantization
 from keras_egru.layers.egru_cell import EGRUCell, masked
-from keras_egru.layers.input_checks import assert_finite, check_sequences, validation_is_on
+from keras_egru.layers.input_checks import assert_finite, check_sequences, time_mask, validation_is_on
 from keras_egru.layers.recording import is_recording, record
 from keras_egru.ops import checkpointed, fused_egru
 from keras_egru.ops.egru_sequence import IMPLEMENTATIONS, egru_sequence
@@ -280,7 +280,7 @@ class EGRU(keras.layers.RNN):
         cell = self.cell
         quantization.check_training(self, training)
         inputs, y, c = (ops.cast(tensor, cell.step_dtype) for tensor in (sequences, *initial_state))
-        mask = _time_mask(mask)
+        mask = time_mask(mask)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
@@ -413,14 +413,3 @@ class EGRU(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _time_mask(mask):
-    """The mask as bool `[batch, time]`: Keras may nest it in a list, or give it a last axis of size 1."""
-    if mask is None:
-        return None
-    mask = tree.flatten(mask)[0]
-    if mask is None:
-        return None
-    mask = ops.cast(mask, "bool")
-    return mask[:, :, 0] if len(mask.shape) == 3 else mask

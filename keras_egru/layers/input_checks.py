@@ -8,7 +8,7 @@ import os
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 VALIDATE_VARIABLE = "KERAS_EGRU_VALIDATE"
 
@@ -84,3 +84,14 @@ def is_symbolic(tensor) -> bool:
 
         return isinstance(tensor, jax.core.Tracer)
     return False
+
+
+def time_mask(mask):
+    """The mask as bool `[batch, time]`: Keras may nest it in a list, or give it a last axis of size 1."""
+    if mask is None:
+        return None
+    mask = tree.flatten(mask)[0]
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    return mask[:, :, 0] if len(mask.shape) == 3 else mask

@@ -17,11 +17,12 @@ class StateRecord(NamedTuple):
 
     layer: The layer.
     inputs: `[batch, time, features]`, as the op sees them: after dropout.
-    y: `[batch, time, units]`, the events.
-    c: `[batch, time, units]`, the internal state.
-    threshold: `[units]` or `[1]`.
-    surrogate: The `keras_egru.surrogates.Surrogate`.
+    y: `[batch, time, units]`, the events; None of a layer that has none, such as a read-out.
+    c: `[batch, time, units]`, the internal state before a reset.
+    threshold: `[units]` or `[1]`, or None without events.
+    surrogate: The `keras_egru.surrogates.Surrogate`; None where a gradient passes through events alone (Eventprop).
     mask: Bool `[batch, time]`, or None. Where False, `y` and `c` were carried over.
+    binary: Whether `y` is 0 or 1, as of spikes, and not `c` at an event.
     """
 
     layer: object
@@ -31,6 +32,7 @@ class StateRecord(NamedTuple):
     threshold: object
     surrogate: object
     mask: object
+    binary: bool = False
 
 
 @contextmanager
@@ -63,8 +65,8 @@ def is_recording() -> bool:
     return _records.get() is not None
 
 
-def record(layer, inputs, y, c, threshold, surrogate, mask) -> None:
+def record(layer, inputs, y, c, threshold, surrogate, mask, binary=False) -> None:
     """Called by layers: keeps a `StateRecord` when a `record_states` block is open, else does nothing."""
     records = _records.get()
     if records is not None:
-        records.append(StateRecord(layer, inputs, y, c, threshold, surrogate, mask))
+        records.append(StateRecord(layer, inputs, y, c, threshold, surrogate, mask, binary))

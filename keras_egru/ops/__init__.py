@@ -2,5 +2,19 @@
 
 from keras_egru.ops.egru_sequence import Counters, EGRUSequence, egru_sequence
 from keras_egru.ops.egru_step import egru_step
+from keras_egru.ops.lif_sequence import LIFCounters, LIFSequence, SpikeLink, lif_sequence
+from keras_egru.ops.lif_step import Decays, LIFState, decays
 
-__all__ = ["Counters", "EGRUSequence", "egru_sequence", "egru_step"]
+__all__ = [
+    "Counters",
+    "Decays",
+    "EGRUSequence",
+    "LIFCounters",
+    "LIFSequence",
+    "LIFState",
+    "SpikeLink",
+    "decays",
+    "egru_sequence",
+    "egru_step",
+    "lif_sequence",
+]

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_egru.layers.recording import record_states
-from keras_egru.sparsity.macs import Macs, dense_recurrent_macs, product_macs, recurrent_macs
+from keras_egru.sparsity.macs import Macs, dense_recurrent_macs, product_macs
 from keras_egru.sparsity.measures import Count, count_blocked, count_flat, count_silent, count_steps
 from keras_egru.sparsity.watching import LayerCall, watch_calls
 
@@ -26,7 +26,7 @@ def measure(model, x, batch_size: int = 256) -> dict[str, Any]:
     put back afterwards.
 
     Args:
-        model: A Keras model or layer that holds event-based layers (`EGRU`).
+        model: A Keras model or layer that holds event-based layers (`EGRU`, `EventLIF`).
         x: What the model takes: an array or tensor, or a list, tuple or dictionary of them; samples along axis 0.
         batch_size: Samples a batch. Default 256.
 
@@ -34,7 +34,8 @@ def measure(model, x, batch_size: int = 256) -> dict[str, Any]:
         A dictionary with `activity_sparsity`, `backward_sparsity`, `surrogate_sparsity` (floats over all event-based
         layers; None where the model has none), `effective_macs`, `dense_macs` (floats per sequence step, all layers and
         read-outs, a step being one of the first recurrent layer) and `layers`, `{layer name: the same five}` for each
-        recurrent layer.
+        recurrent layer. Of spikes a gradient passes where the surrogate derivative is not zero, and with Eventprop at the
+        spikes themselves: then there is no `surrogate_sparsity`.
 
     Raises:
         ValueError: `batch_size` is not positive, `x` holds no sample or not the same number everywhere, the model has
@@ -115,13 +116,18 @@ def _tally(call):
     if isinstance(call, LayerCall):
         cell = call.layer.cell
         return _Tally(macs=dense_recurrent_macs(call.inputs, cell.kernel, cell.recurrent_kernel, call.mask))
-    cell, internal = call.layer.cell, (call.c, call.threshold, call.surrogate, call.mask)
-    return _Tally(
-        silent=count_silent(call.y, call.mask),
-        blocked=count_blocked(*internal),
-        flat=count_flat(*internal),
-        macs=recurrent_macs(call.inputs, call.y, cell.kernel, cell.recurrent_kernel, call.mask),
-    )
+    cell = getattr(call.layer, "cell", call.layer)
+    macs = product_macs(call.inputs, cell.kernel, call.mask)
+    if call.y is None:
+        return _Tally(macs=macs)
+    if cell.recurrent_kernel is not None:
+        macs += product_macs(call.y, cell.recurrent_kernel, call.mask)
+    silent = count_silent(call.y, call.mask)
+    if call.surrogate is None:
+        return _Tally(silent=silent, blocked=silent, macs=macs)
+    internal = (call.c, call.threshold, call.surrogate, call.mask)
+    flat = count_flat(*internal)
+    return _Tally(silent=silent, blocked=flat if call.binary else count_blocked(*internal), flat=flat, macs=macs)
 
 
 def _readout_macs(call):

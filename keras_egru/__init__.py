@@ -1,6 +1,18 @@
 """Event-based recurrent networks for Keras, whose time falls with their sparsity."""
 
-from keras_egru import constraints, initializers, layers, ops, pruning, sparsity, surrogates
+from keras_egru import (
+    callbacks,
+    constraints,
+    initializers,
+    layers,
+    losses,
+    ops,
+    pruning,
+    readouts,
+    schedules,
+    sparsity,
+    surrogates,
+)
 from keras_egru.layers import EGRU, EGRUCell, EventLIF, EventLIFCell, ExponentialTrace, LeakyReadout
 
 __version__ = "0.1.0"
@@ -13,11 +25,15 @@ __all__ = [
     "ExponentialTrace",
     "LeakyReadout",
     "__version__",
+    "callbacks",
     "constraints",
     "initializers",
     "layers",
+    "losses",
     "ops",
     "pruning",
+    "readouts",
+    "schedules",
     "sparsity",
     "surrogates",
 ]

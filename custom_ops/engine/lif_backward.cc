@@ -285,15 +285,19 @@ class Backward {
   int64_t b_ = 0;
 };
 
-// Parts of the batch with gradients of their own: as many as a machine may have threads for, in so much memory.
+// Parts of the batch with gradients of their own: as many as fit a cache together, so that summing them is soon done, but
+// enough for a few threads.
 constexpr int64_t kMostParts = 16, kLeastParts = 2;
-constexpr int64_t kBytesOfParts = int64_t{16} << 20;
+constexpr int64_t kBytesOfParts = int64_t{4} << 20;
 
 template <typename T>
 int64_t Parts(const LifUnits<T>& units) {
   const int64_t rows = units.shape.features + (units.recurrent() ? units.shape.units : 0);
-  const int64_t bytes = std::max<int64_t>(rows * units.width * sizeof(T), 1);
-  return std::min(units.shape.batch, std::clamp(kBytesOfParts / bytes, kLeastParts, kMostParts));
+  int64_t parts = kLeastParts;
+  while (2 * parts <= kMostParts && 2 * parts * rows * units.width * static_cast<int64_t>(sizeof(T)) <= kBytesOfParts) {
+    parts *= 2;  // a power of two is shared out among two or four threads without rest
+  }
+  return std::min(units.shape.batch, parts);
 }
 
 // to[row, unit] = the sum of the parts, in their order.

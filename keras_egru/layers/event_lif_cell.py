@@ -244,7 +244,11 @@ class EventLIFCell(keras.layers.Layer):
         for name, state in zip(names, states, strict=True):
             check_float(state, f"state {name}", self.name)
             shape = tuple(state.shape)
-            if len(shape) != 2 or shape[1] not in (None, self.units) or (None not in (shape[0], batch) and shape[0] != batch):
+            if (
+                len(shape) != 2
+                or shape[1] not in (None, self.units)
+                or (None not in (shape[0], batch) and shape[0] != batch)
+            ):
                 raise ValueError(
                     f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), received {shape}."
                 )

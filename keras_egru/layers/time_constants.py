@@ -85,5 +85,3 @@ def kernel_tensor(variable, mask, dtype):
         return None
     weights = ops.cast(ops.convert_to_tensor(variable), dtype)
     return weights if mask is None else weights * ops.cast(ops.convert_to_tensor(mask), dtype)
-
-

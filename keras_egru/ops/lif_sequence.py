@@ -261,7 +261,11 @@ def _validate(inputs, state, kernel, recurrent_kernel, decay, constants, mask, i
     if recurrent_kernel is not None:
         expected["recurrent_kernel"] = (recurrent_kernel, (units, units))
     if decay.beta is not None:
-        expected |= {"beta": (decay.beta, (units,)), "gamma": (decay.gamma, (units,)), "state.i": (state.i, (batch, units))}
+        expected |= {
+            "beta": (decay.beta, (units,)),
+            "gamma": (decay.gamma, (units,)),
+            "state.i": (state.i, (batch, units)),
+        }
     expected |= {"state.v": (state.v, (batch, units)), "state.y": (state.y, (batch, units))}
     if constants.refractory:
         expected["state.wait"] = (state.wait, (batch, units))

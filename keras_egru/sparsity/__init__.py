@@ -10,12 +10,15 @@ from keras_egru.sparsity.measures import (
 from keras_egru.sparsity.measuring import measure
 from keras_egru.sparsity.monitor import SparsityMonitor
 from keras_egru.sparsity.regularizers import EventRate, InternalState, StateRegularizer, TargetRate
+from keras_egru.sparsity.spike_regularizers import SpikeCounts, SpikeRate
 
 __all__ = [
     "EventRate",
     "InternalState",
     "Macs",
     "SparsityMonitor",
+    "SpikeCounts",
+    "SpikeRate",
     "StateRegularizer",
     "TargetRate",
     "activity_sparsity",

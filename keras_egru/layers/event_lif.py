@@ -22,13 +22,14 @@ class EventLIF(keras.layers.RNN):
     Both gradients share the forward pass; `keras_egru.ops.lif_step` has the equations.
 
     - `gradient="surrogate"`: back-propagation through time with a surrogate derivative of bounded support, which passes
-      through membranes near the threshold and nothing else (Perez-Nieves & Goodman 2021). None passes through the reset.
+      through membranes near the threshold and nothing else (Perez-Nieves & Goodman 2021), not through the reset.
     - `gradient="eventprop"`: the gradient of the continuous-time network, exact where no spike appears or disappears,
       which passes through the times of spikes alone (Wunderlich & Pehle 2021; Nowotny, Turner & Knight). Spikes lie on
       the grid of steps, so that it is exact to the order of `dt`. It needs a `tau_syn`.
 
     The fast path is a custom TensorFlow op that reads incoming spikes only, keeps lists of what was active and goes
-    backwards through these lists. Its values and gradients equal the reference's to rounding. The requirements to use it:
+    backwards through these lists. Its values and gradients equal the reference's to rounding. The requirements to use
+    it:
 
     1. The backend is TensorFlow and the op's library loads.
     2. With a surrogate gradient `surrogate` is a `Triangular`, `FastSigmoid` or `Boxcar` of `keras_egru.surrogates`.

@@ -20,8 +20,8 @@ class EventLIFCell(keras.layers.Layer):
     stepped by hand. Eventprop goes backwards through the spikes of a whole sequence, so a cell with
     `gradient="eventprop"` steps in inference alone.
 
-    The state is `[y, v]`, then `i` with a synapse, then `wait` with a refractory period: the spikes of the last step, the
-    membrane before its reset, the current, and the refractory steps to come. The output is `y`, 0 or 1.
+    The state is `[y, v]`, then `i` with a synapse, then `wait` with a refractory period: the spikes of the last step,
+    the membrane before its reset, the current, and the refractory steps to come. The output is `y`, 0 or 1.
 
     Example:
 
@@ -236,7 +236,7 @@ class EventLIFCell(keras.layers.Layer):
         return states[0], states
 
     def check_states(self, states, batch) -> None:
-        """Raises a ValueError unless `states` is a list of the cell's states, each `[batch, units]` (unknown sizes pass)."""
+        """Raises a ValueError unless `states` are the cell's states, each `[batch, units]` (unknown sizes pass)."""
         names = ["y", "v", *(["i"] if self.tau_syn is not None else []), *(["wait"] if self.refractory_steps else [])]
         if not isinstance(states, (list, tuple)) or len(states) != len(names):
             count = len(states) if isinstance(states, (list, tuple)) else f"a {type(states).__name__}"
@@ -250,7 +250,8 @@ class EventLIFCell(keras.layers.Layer):
                 or (None not in (shape[0], batch) and shape[0] != batch)
             ):
                 raise ValueError(
-                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), received {shape}."
+                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), "
+                    f"received {shape}."
                 )
 
     def get_initial_state(self, batch_size=None):

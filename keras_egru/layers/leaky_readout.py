@@ -30,9 +30,9 @@ class LeakyReadout(keras.layers.Layer):
 
     Args:
         units: Positive integer, the number of units.
-        readout: What is returned of the potentials v (`keras_egru.readouts`): `"sum"` (their integral), `"sum_exp"` (with
-            weights that fall exponentially), `"max"`, `"last"`, `"first_spike"` (the time at which they first cross
-            `threshold`), or None: the potentials at every step. Default `"sum"`.
+        readout: What is returned of the potentials (`keras_egru.readouts`): `"sum"` (their integral), `"sum_exp"`
+            (with weights that fall exponentially), `"max"`, `"last"`, `"first_spike"` (the time at which they first
+            cross `threshold`), or None: the potentials at every step. Default `"sum"`.
         tau_mem: Time constant of the potentials, in the unit of `dt`: a float, or an initializer that draws one a unit.
             Default 20.
         tau_syn: The same of the currents that spikes cause, or None: spikes jump on the potential. Default None.

@@ -36,8 +36,13 @@ def add_variable(layer, name, value, units, least, trainable):
         return value
     initializer = initializers.Constant(value) if isinstance(value, float) else _positive(name, value)
     return layer.add_weight(
-        shape=(units,), name=name, initializer=initializer, constraint=AtLeast(least), trainable=trainable, autocast=False
-    )  # fmt: skip
+        shape=(units,),
+        name=name,
+        initializer=initializer,
+        constraint=AtLeast(least),
+        trainable=trainable,
+        autocast=False,
+    )
 
 
 def as_tensor(value, units, dtype):

@@ -111,8 +111,8 @@ def _gradient(op, grad_y, grad_v, grad_last_i, _wait, _counts, _codes, _values, 
 
 
 NAMES = (
-    "y", "v", "last_i", "last_wait", "counts", "codes", "values", "carrier", "input_counts", "input_index", "input_value",
-    "spikes", "counters",
+    "y", "v", "last_i", "last_wait", "counts", "codes", "values", "carrier", "input_counts", "input_index",
+    "input_value", "spikes", "counters",
 )  # fmt: skip
 
 

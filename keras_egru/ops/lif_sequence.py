@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_egru import surrogates
 from keras_egru.ops import fused_lif
-from keras_egru.ops.lif_step import GRADIENTS, RESETS, Decays, LIFConstants, LIFState, lif_step, reset_of
+from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, lif_step, reset_of
 
 IMPLEMENTATIONS = ("auto", "fused", "reference")
 
@@ -24,7 +24,8 @@ class SpikeLink(NamedTuple):
     where it is needed and nowhere else, and for Eventprop that of the spikes' times.
 
     gradient: `"surrogate"` or `"eventprop"`.
-    counts, codes, carrier: The entries, of the fused implementation; else None. `carrier` is zero: it carries the gradient.
+    counts, codes, carrier: The entries, of the fused implementation; else None. `carrier` is zero: it carries the
+        gradient.
     shift: Of the reference with Eventprop `[batch, time, units]`: zero, and differentiable in the times of the spikes,
         in steps; else None.
     """
@@ -113,15 +114,15 @@ def lif_sequence(
         link: The `SpikeLink` of the layer that spiked `inputs`, or None for any inputs.
         mask: Bool `[batch, time]`, or None. Where False, the step is skipped and the state carried over.
         rate_target: Spikes a sequence that Eventprop's regularisation aims at, with `rate_strength`.
-        rate_strength: Float; at each spike of a unit dL/dv grows by `rate_strength tau_mem / batch (mean - rate_target)`,
+        rate_strength: Float; at each spike of a unit dL/dv grows by `rate_strength tau_mem (mean - rate_target) / batch`
             with tau_mem in steps and its mean number of spikes a sequence (Nowotny, Turner & Knight, Eq. 7). Default 0.
         train_decays: Whether the gradients of `decay` are wanted; the fused implementation runs forward once more for
             them, and leaves them zero without. Default False.
         all_v: Whether to return the membranes of every step, or of the last one. Default False.
         training: Whether a gradient is likely to be asked for. Without it the fused implementation keeps nothing; a
             gradient is still exact then, at the price of a second forward pass. Default False.
-        implementation: `"auto"` (default) takes the custom op where it can run, else the reference; `"fused"` insists on
-            the op, `"reference"` on plain `keras.ops`.
+        implementation: `"auto"` (default) takes the custom op where it can run, else the reference; `"fused"` insists
+            on the op, `"reference"` on plain `keras.ops`.
 
     Returns:
         `LIFSequence(y, v, state, link, counters)`. The gradient of `y` is one of amplitude: for Eventprop, which knows

@@ -20,8 +20,8 @@ The two gradients share these values:
 
 - `"surrogate"`: ds/dv is a surrogate derivative, and none passes through the reset (the recursion of the paper's
   Proposition 1 needs that).
-- `"eventprop"`: that of the continuous-time network (Wunderlich & Pehle 2021; Nowotny, Turner & Knight, Table 6). A spike
-  is differentiable in its time t*, dt*/dv = -1 / v'(t*-), and its time is all that those behind it see:
+- `"eventprop"`: that of the continuous-time network (Wunderlich & Pehle 2021; Nowotny, Turner & Knight, Table 6). A
+  spike is differentiable in its time t*, dt*/dv = -1 / v'(t*-), and its time is all that those behind it see:
   v goes on from v_reset at t*, and a jump w of a current at t* changes with t* as w / tau_syn, minus w / tau_mem for v.
 """
 
@@ -77,7 +77,7 @@ def decays(tau_mem, tau_syn, dt) -> Decays:
 
 
 class Timing(NamedTuple):
-    """What Eventprop differentiates instead of spikes; zero in value, `[batch, units]` or over time `[batch, time, units]`.
+    """What Eventprop differentiates instead of spikes; zero in value, each `[batch, units]`.
 
     shift: Of the time of a spike, in steps.
     delay: The same, kept through the refractory period after it.

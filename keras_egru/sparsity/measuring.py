@@ -34,8 +34,8 @@ def measure(model, x, batch_size: int = 256) -> dict[str, Any]:
         A dictionary with `activity_sparsity`, `backward_sparsity`, `surrogate_sparsity` (floats over all event-based
         layers; None where the model has none), `effective_macs`, `dense_macs` (floats per sequence step, all layers and
         read-outs, a step being one of the first recurrent layer) and `layers`, `{layer name: the same five}` for each
-        recurrent layer. Of spikes a gradient passes where the surrogate derivative is not zero, and with Eventprop at the
-        spikes themselves: then there is no `surrogate_sparsity`.
+        recurrent layer. Of spikes a gradient passes where the surrogate derivative is not zero, and with Eventprop at
+        the spikes themselves: then there is no `surrogate_sparsity`.
 
     Raises:
         ValueError: `batch_size` is not positive, `x` holds no sample or not the same number everywhere, the model has

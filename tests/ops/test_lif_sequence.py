@@ -40,7 +40,7 @@ def test_fused_equals_the_reference(gradient, current, recurrent, refractory, ma
         given, gradient=gradient, reset=reset, refractory=refractory, v_reset=-0.1, v_rest=0.05,
         surrogate=surrogates.Triangular(0.5, 0.4),
     )  # fmt: skip
-    assert 0 < np.count_nonzero(np.asarray(found["last v"]))
+    assert np.count_nonzero(np.asarray(found["last v"])) > 0
     assert refractory == 50 or np.asarray(found["y"]).mean() > 0.02  # there is something to differentiate
 
 

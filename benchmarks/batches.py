@@ -25,12 +25,27 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         number, batch = divmod(self.epoch * self.steps + index, self.batches_per_pass)
         chosen = self._permutation(number)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return self.split.x[chosen], self.split.y[chosen]
+        return np.asarray(self.split.x[chosen]), self.split.y[chosen]
 
     def _permutation(self, number):
         if self._order[0] != number:
             self._order = (number, np.random.default_rng((self.seed, number)).permutation(len(self.split.y)))
         return self._order[1]
+
+
+class InOrder(keras.utils.PyDataset):
+    """Batches of a split as it is, each example once, to evaluate on."""
+
+    def __init__(self, split, batch_size):
+        super().__init__(workers=1)
+        self.split, self.batch_size = split, batch_size
+
+    def __len__(self):
+        return -(-len(self.split.y) // self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return np.asarray(self.split.x[chosen]), self.split.y[chosen]
 
 
 class EpochClock(keras.callbacks.Callback):

@@ -3,7 +3,7 @@
 import keras
 
 from benchmarks import models
-from benchmarks.batches import Batches
+from benchmarks.batches import Batches, InOrder
 from benchmarks.pruning import Pruning
 from benchmarks.sparsities import SPARSITIES, sparsity
 
@@ -15,43 +15,41 @@ class Classification:
         self.config, self.dataset = config, dataset
         self.batches = Batches(dataset.train, config.batch_size, config.steps_per_epoch, seed)
         self.pruning = Pruning(config, config.epochs * len(self.batches))
-        self.network = build(config, model, dataset, seed, self.pruning.wrap)
-        _compile(self.network, models.optimizer(config, len(self.batches)))
-        self.plain = build(config, model, dataset, seed)
-        _compile(self.plain, "sgd")  # a saved model has some optimizer, and this one no slots
+        self.network = self._compiled(model, seed, models.optimizer(config, len(self.batches)), self.pruning.wrap)
+        self.plain = self._compiled(model, seed, "sgd")  # a saved model has some optimizer, and this one no slots
 
     def fit_options(self):
-        return {
-            "validation_data": tuple(self.dataset.validation),
-            "validation_batch_size": self.config.evaluation_batch_size,
-        }
+        return {"validation_data": InOrder(self.dataset.validation, self.config.evaluation_batch_size)}
 
     def figures(self):
         network, sample = self.deployed(), self.dataset.validation.x[: self.config.sparsity_sample]
-        measured = sparsity(network, sample, self.config.evaluation_batch_size)
+        measured = self._sparsity(network, sample)
         return {name: measured[name] for name in SPARSITIES} | self.pruning.figures(network)
 
     def score(self, figures):
         return figures["val_accuracy"]
 
     def test(self):
-        network, (x, y) = self.deployed(), self.dataset.test
-        batch_size = self.config.evaluation_batch_size
-        loss, accuracy = network.evaluate(x, y, batch_size=batch_size, verbose=0)
-        return {"test_accuracy": float(accuracy), "test_loss": float(loss), **sparsity(network, x, batch_size)}
+        network, split = self.deployed(), self.dataset.test
+        loss, accuracy = network.evaluate(InOrder(split, self.config.evaluation_batch_size), verbose=0)
+        return {"test_accuracy": float(accuracy), "test_loss": float(loss), **self._sparsity(network, split.x)}
 
     def deployed(self):
         self.plain.set_weights(self.pruning.stripped(self.network).get_weights())
         return self.plain
 
+    def _compiled(self, model, seed, optimizer, wrap=lambda layer: layer):
+        network = build(self.config, model, self.dataset, seed, wrap)
+        network.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
+        return network
 
-def _compile(network, optimizer):
-    network.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    def _sparsity(self, network, x):
+        return sparsity(network, x, self.config.evaluation_batch_size)
 
 
 def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model:

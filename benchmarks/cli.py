@@ -17,7 +17,7 @@ from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
 from benchmarks.speed_cases import CASES, custom_case, points_of
 
 app = typer.Typer(
-    help="Trains EGRU and its peers on the papers' tasks, measures sparsity and speed, and reports.",
+    help="Trains event-based networks and their peers on the papers' tasks, measures sparsity and speed, and reports.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
@@ -44,10 +44,10 @@ class stops_clearly:
 @app.command("list", epilog=EXIT_CODES)
 def list_(as_json: AsJson = False):
     """Shows the tasks, presets and models."""
-    from benchmarks.tasks import TASKS
+    from benchmarks.tasks import TASKS, models_of
 
     rows = [
-        {"task": task.name, "summary": task.summary, "presets": list(PRESETS), "models": list(MODELS)}
+        {"task": task.name, "summary": task.summary, "presets": list(PRESETS), "models": list(models_of(task))}
         for task in TASKS.values()
     ]
     if as_json:
@@ -60,15 +60,17 @@ def list_(as_json: AsJson = False):
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    task: Annotated[str, typer.Argument(help="spiral, smnist, psmnist or ptb; `list` shows them.")],
+    task: Annotated[str, typer.Argument(help="spiral, smnist, ptb, mnist_latency and others; `list` shows them.")],
     preset: Annotated[
         Preset, typer.Option(help="smoke: seconds; cpu: minutes on two cores; paper: as published.")
     ] = "cpu",
-    model: Annotated[Model, typer.Option(help="The recurrent layer.")] = "egru",
+    model: Annotated[
+        Model, typer.Option(help="The recurrent layer; lif, of spiking neurons, for spike trains.")
+    ] = "egru",
     data_dir: Annotated[
         str | None,
         typer.Option(
-            help="Folder of tensorflow_datasets or ptb.*.txt, or one that holds it. Default: KERAS_EGRU_DATA."
+            help="Folder of tensorflow_datasets, tonic or ptb.*.txt, or one that holds it. Default: KERAS_EGRU_DATA."
         ),
     ] = None,
     out: Annotated[
@@ -94,13 +96,11 @@ def run(
 ):
     """Trains a model on a task and writes checkpoint, model and record into the run's folder."""
     with stops_clearly():
-        from benchmarks.tasks import TASKS
+        from benchmarks.tasks import config_class
 
-        if task not in TASKS:
-            raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(TASKS)}.")
         options = {"prune": prune, "block": block, "prune_weights": prune_weights}
         options = [f"{key}={value}" for key, value in options.items() if value is not None]
-        config = resolve(TASKS[task].config_class, task, str(preset), str(model), [*set_, *options])
+        config = resolve(config_class(task, str(model)), task, str(preset), str(model), [*set_, *options])
         record = _train(task, str(preset), str(model), config, seed, data_dir, out, resume)
         if as_json:
             print(json.dumps(record, indent=2))

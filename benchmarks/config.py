@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from benchmarks.errors import ConfigError
 
 PRESETS = ("smoke", "cpu", "paper")
-MODELS = ("egru", "gru", "lstm")
+MODELS = ("egru", "gru", "lstm", "lif")
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -37,7 +37,7 @@ Sizes = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_split
 
 
 class RunConfig(BaseModel):
-    """What decides the figures of a run of any task, apart from task, model and seed; tasks add their own fields."""
+    """What decides the figures of a run, apart from task, model and seed; networks and tasks add their own fields."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
@@ -53,16 +53,34 @@ class RunConfig(BaseModel):
     clipnorm: Positive | None = Field(None, description="limit of the global gradient norm; null for none")
     weight_decay: NonNegative = Field(0.0, description="decoupled; needs optimizer=adamw")
 
-    # Network
-    recurrent_initializer: str = "orthogonal"
-    reset_after: bool = True
-
     # Magnitude pruning
     prune: Share | None = Field(None, description="share of the weights that are zero in the end; null for none")
     block: Block = Field((1, 1), description="height and width of what is pruned together, as 1x16")
     prune_weights: Literal["recurrent", "all"] = Field("recurrent", description="recurrent kernels, or all kernels")
     prune_begin: Rate = Field(0.2, description="the share of the updates before the first mask")
     prune_end: float = Field(0.7, gt=0.0, le=1.0, description="and before the last one; what is left, recovers")
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError("weight_decay needs optimizer=adamw")
+        if self.warmup_epochs and self.schedule != "cosine":
+            raise ValueError("warmup_epochs needs schedule=cosine")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs must be smaller than epochs")
+        if self.prune is None:
+            idle = [name for name in PRUNED_ONLY if name in self.model_fields_set]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} must come with prune, the share of weights to prune")
+        return self
+
+
+class RecurrentConfig(RunConfig):
+    """What EGRU, GRU and LSTM have, apart from their sizes."""
+
+    # Network
+    recurrent_initializer: str = "orthogonal"
+    reset_after: bool = True
 
     # EGRU only
     reset: Literal["threshold", "subtract", "zero"] = "threshold"
@@ -80,23 +98,13 @@ class RunConfig(BaseModel):
     implementation: Literal["auto", "fused", "reference"] = "auto"
 
     @model_validator(mode="after")
-    def _fits_together(self):
-        if self.weight_decay and self.optimizer != "adamw":
-            raise ValueError("weight_decay needs optimizer=adamw")
-        if self.warmup_epochs and self.schedule != "cosine":
-            raise ValueError("warmup_epochs needs schedule=cosine")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError("warmup_epochs must be smaller than epochs")
+    def _has_a_regularizer_for_its_weight(self):
         if self.state_regularizer_weight and self.state_regularizer is None:
             raise ValueError("state_regularizer_weight needs a state_regularizer")
-        if self.prune is None:
-            idle = [name for name in PRUNED_ONLY if name in self.model_fields_set]
-            if idle:
-                raise ValueError(f"{' and '.join(idle)} must come with prune, the share of weights to prune")
         return self
 
 
-class ClassifierConfig(RunConfig):
+class ClassifierConfig(RecurrentConfig):
     """One label a sequence: a recurrent layer, a read-out, a classifier."""
 
     train_size: Count | None = Field(None, description="the first N training examples; null for all")
@@ -110,7 +118,7 @@ class ClassifierConfig(RunConfig):
     input_dropout: Rate = Field(0.0, description="the recurrent layer's `dropout`")
 
 
-class LanguageModelConfig(RunConfig):
+class LanguageModelConfig(RecurrentConfig):
     """The next word of a text: an embedding, recurrent layers one upon the other, a read-out over the vocabulary."""
 
     train_size: Words | None = Field(None, description="the first N training words; null for all")
@@ -135,6 +143,7 @@ class LanguageModelConfig(RunConfig):
         return self.embedding_units == self.units[-1]
 
 
+DENSE = ("gru", "lstm")
 EGRU_ONLY = (
     "reset",
     "threshold_mean",
@@ -150,8 +159,6 @@ EGRU_ONLY = (
     "target_rate",
     "implementation",
 )
-
-
 PRUNED_ONLY = ("block", "prune_weights", "prune_begin", "prune_end")
 
 
@@ -159,7 +166,7 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
     """The configuration of a run: the preset's table, then the preset's table for the model, then `--set`.
 
     Args:
-        config_class: The task's extension of `RunConfig`.
+        config_class: The extension of `RunConfig` for the task and the model.
         task: Name of the task, and of its file under `presets/`.
         preset: One of `PRESETS`.
         model: One of `MODELS`.
@@ -178,8 +185,10 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
             raise ConfigError(f"--set wants key=value, received {assignment!r}.")
         if key not in config_class.model_fields:
             known = ", ".join(config_class.model_fields)
-            raise ConfigError(f"--set knows no key {key!r} for the task {task}; it knows {known}.")
-        if key in EGRU_ONLY and model != "egru":
+            raise ConfigError(
+                f"--set knows no key {key!r} for the task {task} and the model {model}; it knows {known}."
+            )
+        if key in EGRU_ONLY and model in DENSE:
             raise ConfigError(f"--set {key} applies to the model egru only, and this run trains {model}.")
         values[key] = None if text.lower() in ("none", "null") else text
     try:
@@ -191,7 +200,7 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
 def recorded(config, model) -> dict:
     """The configuration as a record keeps it: without options of the EGRU, or of pruning, that do not apply."""
     values = config.model_dump(mode="json")  # equal to what a checkpoint's JSON gives back
-    unused = () if model == "egru" else EGRU_ONLY
+    unused = EGRU_ONLY if model in DENSE else ()
     unused += () if config.prune is not None else ("prune", *PRUNED_ONLY)
     return {key: value for key, value in values.items() if key not in unused}
 

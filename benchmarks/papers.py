@@ -8,7 +8,7 @@ class Published(NamedTuple):
 
     task: str
     model: str
-    units: int
+    units: int | tuple | None
     accuracy: float | None
     activity_sparsity: float | None
     surrogate_sparsity: float | None
@@ -18,6 +18,8 @@ class Published(NamedTuple):
 
 
 EGRU_PAPER = "EGRU paper"  # Subramoney et al. 2023, Tables 2 and 3
+SPARSE_GRADIENTS_PAPER = "sparse gradients paper"  # Perez-Nieves & Goodman 2021, Table 3; accuracies are in figures
+EVENTPROP_PAPER = "EventProp paper"  # Nowotny, Turner & Knight 2022, sections 2, 2.3 and 2.4
 
 PUBLISHED = (
     Published("smnist", "coRNN", 256, 0.994, None, None, 262e3, EGRU_PAPER),
@@ -29,4 +31,9 @@ PUBLISHED = (
     Published("ptb", "GRU", 1350, None, None, None, 27.6e6, EGRU_PAPER, perplexity=66.3),
     Published("ptb", "EGRU", 1350, None, 0.797, 0.463, 9.9e6, EGRU_PAPER, perplexity=57.2),
     Published("ptb", "EGRU", 2000, None, 0.848, 0.429, 12.7e6, EGRU_PAPER, perplexity=57.0),
+    Published("fashion_mnist_latency", "LIF", (200, 200), None, None, None, None, SPARSE_GRADIENTS_PAPER),
+    Published("nmnist", "LIF", (200, 200), None, None, None, None, SPARSE_GRADIENTS_PAPER),
+    Published("mnist_latency", "LIF", 128, 0.978, None, None, None, EVENTPROP_PAPER),
+    Published("shd", "recurrent LIF", None, 0.935, None, None, None, EVENTPROP_PAPER),
+    Published("ssc", "recurrent LIF", None, 0.741, None, None, None, EVENTPROP_PAPER),
 )

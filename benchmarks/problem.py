@@ -31,8 +31,12 @@ class Problem(Protocol):
         """The network to be saved, always the same one: no wrappers, the weights that `network` has now."""
 
 
-def problem_class(kind):
-    """The class behind a task's `kind`; Keras is imported here and not to list the tasks."""
+def problem_class(kind, model):
+    """The class behind a task's `kind` and a model; Keras is imported here and not to list the tasks."""
+    if model == "lif":
+        from benchmarks.spiking import SpikingClassification
+
+        return SpikingClassification
     if kind == "classification":
         from benchmarks.classification import Classification
 

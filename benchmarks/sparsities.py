@@ -25,8 +25,9 @@ def sparsity(network, x, batch_size) -> dict:
 def weight_sparsity(network) -> dict:
     """The record's fields about zero weights of a network without pruning's wrappers.
 
-    `parameter_sparsity` is the share over all kernels, `recurrent_parameter_sparsity` that over recurrent kernels, and
-    `kernel_sparsities` the shares of each kernel by its path; embeddings are listed there and not counted before.
+    `parameter_sparsity` is the share over all kernels, `recurrent_parameter_sparsity` that over recurrent kernels (None
+    where there are none), and `kernel_sparsities` the shares of each kernel by its path; embeddings are listed there
+    and not counted before.
     """
     from keras_egru.pruning import prunable_weights
     from keras_egru.sparsity import parameter_sparsity
@@ -39,7 +40,9 @@ def weight_sparsity(network) -> dict:
     recurrent = [zeros for path, zeros in weights.items() if path.endswith("recurrent_kernel")]
     return {
         "parameter_sparsity": parameter_sparsity(network)["overall"],
-        "recurrent_parameter_sparsity": float(sum(map(np.sum, recurrent)) / sum(map(np.size, recurrent))),
+        "recurrent_parameter_sparsity": (
+            float(sum(map(np.sum, recurrent)) / sum(map(np.size, recurrent))) if recurrent else None
+        ),
         "kernel_sparsities": {path: float(np.mean(zeros)) for path, zeros in weights.items()},
     }
 

@@ -61,7 +61,7 @@ def execute(run: Run) -> dict:
     task = TASKS[run.task]
     dataset = task.load(run.config, run.data_dir)
     with pruning.blocks_must_fit(run.config):
-        problem = problem_class(task.kind)(run.config, run.model, dataset, run.seed)
+        problem = problem_class(task.kind, run.model)(run.config, run.model, dataset, run.seed)
     unpruned = _serialised(problem.deployed())
     checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
     journal = Journal(run, problem)

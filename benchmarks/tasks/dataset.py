@@ -1,14 +1,15 @@
 """What a task hands to the training loop: sequences with labels, split three ways, kept in memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Split(NamedTuple):
-    """`x`: float32 `[examples, time, features]`; `y`: int32 `[examples]`."""
+    """`x`: float32 `[examples, time, features]`, or spikes that become so (`SpikeTimes`, `Recordings`); `y`: int32
+    `[examples]`."""
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.errors import BenchmarkError
-from benchmarks.tasks.sequential_mnist import tfds_folder
+from benchmarks.tasks.tfds_images import tfds_folder
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def mnist_folder():
     """The folder that KERAS_EGRU_DATA names, if MNIST is in it; the test is skipped elsewhere."""
     folder = os.environ.get("KERAS_EGRU_DATA")
     try:
-        found = folder and (tfds_folder(folder) / "mnist").is_dir()
+        found = folder and (tfds_folder(folder, "mnist") / "mnist").is_dir()
     except BenchmarkError:
         found = False
     if not found:
@@ -73,3 +74,12 @@ def spiral_run(call, tmp_path_factory):
     result = call("run", "spiral", "--preset", "smoke", "--out", folder, "--json")
     assert result.exit_code == 0, result.stderr
     return folder, json.loads(result.stdout)
+
+
+@pytest.fixture(scope="session")
+def nmnist_folder():
+    """The folder that KERAS_EGRU_DATA names, if N-MNIST or the subset of it is there; the test is skipped elsewhere."""
+    folder = os.environ.get("KERAS_EGRU_DATA")
+    if not folder or not any(Path(folder).glob("nmnist_subset/*.npz")):
+        pytest.skip("KERAS_EGRU_DATA names no folder with nmnist_subset/*.npz in it")
+    return folder

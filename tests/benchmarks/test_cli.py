@@ -5,9 +5,13 @@ import pytest
 
 def test_list_names_every_task_preset_and_model(call):
     rows = json.loads(call("list", "--json").stdout)
-    assert [row["task"] for row in rows] == ["spiral", "smnist", "psmnist", "ptb"]
+    assert [row["task"] for row in rows] == [
+        *("spiral", "smnist", "psmnist", "ptb"),
+        *("yinyang", "mnist_latency", "fashion_mnist_latency", "nmnist", "shd", "ssc"),
+    ]
     assert all(row["presets"] == ["smoke", "cpu", "paper"] for row in rows)
-    assert all(row["models"] == ["egru", "gru", "lstm"] for row in rows)
+    assert all(row["models"] == ["egru", "gru", "lstm"] for row in rows[:4])
+    assert all(row["models"] == ["egru", "gru", "lstm", "lif"] for row in rows[4:])
     table = call("list")
     assert table.exit_code == 0
     assert "psmnist" in table.stdout
@@ -28,6 +32,7 @@ def test_help_explains_the_command_and_its_exit_codes(call, command):
         (["run", "spiral", "--preset", "huge"], "--preset"),
         (["run", "spiral", "--model", "rnn"], "--model"),
         (["run", "spiral", "--seed", "-1"], "--seed"),
+        (["run", "spiral", "--model", "lif"], "the model lif needs a task of spike trains"),
         (["run", "spiral", "--set", "image_size=14"], "no key 'image_size' for the task spiral"),
         (["run", "spiral", "--set", "epochs"], "--set wants key=value"),
         (["run", "spiral", "--set", "epochs=many"], "epochs = 'many' is refused"),

@@ -2,16 +2,15 @@ import json
 
 import pytest
 
-from benchmarks.config import MODELS, PRESETS, recorded, resolve
+from benchmarks.config import EGRU_ONLY, PRESETS, recorded, resolve
 from benchmarks.errors import ConfigError
-from benchmarks.tasks import TASKS
+from benchmarks.tasks import TASKS, config_class, models_of
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "model"), [(name, model) for name in TASKS for model in models_of(TASKS[name])])
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("model", MODELS)
-def test_every_preset_holds_for_every_model(task, preset, model):
-    config = resolve(TASKS[task].config_class, task, preset, model)
+def test_every_preset_holds_for_every_model_of_its_task(task, preset, model):
+    config = resolve(config_class(task, model), task, preset, model)
     assert config.units
     # Beside EGRU stands a peer under the same budget.
     assert config.epochs == resolve(TASKS[task].config_class, task, preset, "egru").epochs
@@ -57,6 +56,55 @@ def test_embedding_and_read_out_are_tied_where_their_sizes_are_equal():
         for assignment in ("embedding_size=null", "embedding_size=16", "embedding_size=32")
     }
     assert list(tied.values()) == [True, True, False]
+
+
+def test_a_spiking_network_needs_spike_trains_and_other_models_do_not():
+    spiking = [name for name in TASKS if "lif" in models_of(TASKS[name])]
+    assert spiking == ["yinyang", "mnist_latency", "fashion_mnist_latency", "nmnist", "shd", "ssc"]
+    assert all({"egru", "gru", "lstm"} <= set(models_of(task)) for task in TASKS.values())
+    with pytest.raises(ConfigError, match=r"lif needs a task of spike trains \(yinyang, .*\), received smnist"):
+        config_class("smnist", "lif")
+
+
+def test_a_spiking_network_has_its_own_options_and_none_of_the_egru():
+    values = recorded(_yin_yang("reset=zero", "implementation=reference"), "lif")
+    assert (values["reset"], values["implementation"]) == ("zero", "reference")
+    assert not set(EGRU_ONLY) - {"reset", "implementation", "surrogate_height", "surrogate_width"} & set(values)
+    with pytest.raises(ConfigError, match="no key 'threshold_mean' for the task yinyang and the model lif"):
+        _yin_yang("threshold_mean=0.1")
+    with pytest.raises(ConfigError, match="no key 'tau_mem' for the task yinyang and the model egru"):
+        resolve(config_class("yinyang", "egru"), "yinyang", "smoke", "egru", ["tau_mem=5"])
+
+
+def test_one_hidden_layer_or_several_are_asked_for_alike():
+    assert [_yin_yang(f"units={text}").units for text in ("12", "12,8")] == [(12,), (12, 8)]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["tau_syn=null"], "gradient=eventprop needs a tau_syn"),
+        (["tau_syn=1", "heterogeneous=true"], "heterogeneous needs"),
+        (["ease_in=0.01", "schedule=cosine"], "ease_in needs schedule=constant"),
+        (["prune=0.5"], "prune needs prune_weights=all"),
+        (["recurrent_mean=0.1"], "recurrent_mean needs a recurrent_std"),
+        (["rate_strength=1", "gradient=surrogate"], "rate_strength needs gradient=eventprop"),
+        (["count_high_weight=1"], "count_high_weight needs gradient=surrogate"),
+        (["readout=trace"], "readout = 'trace' is refused"),
+        (["units=0"], "units = '0' is refused"),
+        (["trial_ms=28", "dt=60"], "trial_ms must be at least one step"),
+        (["late_ms=31"], "early_ms, late_ms and trial_ms must grow in this order"),
+        (["dt=0"], "dt = '0' is refused"),
+        (["tau_mem=inf"], "tau_mem = 'inf' is refused"),
+    ],
+)
+def test_options_of_a_spiking_network_that_do_not_fit_together_are_refused(assignments, words):
+    with pytest.raises(ConfigError, match=words):
+        _yin_yang(*assignments)
+
+
+def _yin_yang(*assignments):
+    return resolve(config_class("yinyang", "lif"), "yinyang", "smoke", "lif", assignments)
 
 
 def _spiral(*assignments):

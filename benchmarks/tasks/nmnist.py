@@ -1,0 +1,153 @@
+"""N-MNIST (Orchard et al. 2015): digits on a screen as an event camera of 34 x 34 pixels sees them in three saccades.
+
+The setting is that of Perez-Nieves & Goodman 2021: 300 steps of 1 ms and 1,156 channels, a pixel each. The full data
+set is read through `tonic`; without it a file of some of its recordings, `nmnist_subset/nmnist_*.npz`, will do.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from benchmarks.config import ClassifierConfig, Count, Positive
+from benchmarks.errors import ConfigError, DataMissing
+from benchmarks.spiking_config import SpikeTrains, SpikingConfig
+from benchmarks.tasks import data_folder
+from benchmarks.tasks.dataset import Dataset, Split
+from benchmarks.tasks.spike_trains import Recordings, recording
+from benchmarks.tasks.tonic_data import from_tonic, tonic_folder
+
+SIDE = 34
+CLASSES = 10
+TRAINING, TEST = 60_000, 10_000
+LONGEST_MS = 400.0  # the recordings take 300 to 340 ms
+SUBSET = "nmnist_subset"
+
+
+class NMNISTData(SpikeTrains):
+    trial_ms: Positive = Field(300.0, description="later events are left out; recordings take 300 to 340 ms")
+    polarity: Literal["merged", "both", "on", "off"] = Field(
+        "merged", description="channels: a pixel each, a pixel and polarity each, or the events of one polarity"
+    )
+    validation_share: float = Field(0.1, gt=0.0, le=0.5, description="of the training recordings, the last of them")
+    test_size: Count | None = Field(None, description="the first N test recordings; null for all")
+
+    @property
+    def channels(self) -> int:
+        return SIDE * SIDE * (2 if self.polarity == "both" else 1)
+
+
+class NMNISTConfig(NMNISTData, ClassifierConfig):
+    pass
+
+
+class NMNISTSpikingConfig(NMNISTData, SpikingConfig):
+    pass
+
+
+class NMNIST:
+    name = "nmnist"
+    kind = "classification"
+    summary = "N-MNIST digits as an event camera sees them, in 300 ms (sparse spiking gradients paper)"
+    config_class = NMNISTConfig
+    lif_config_class = NMNISTSpikingConfig
+
+    def load(self, config, data_dir) -> Dataset:
+        folder = tonic_folder(data_folder.chosen(data_dir), "NMNIST")
+        read = _readers(folder)
+        train, test = (read(part) for part in ("train", "test"))
+        order = np.random.default_rng(0).permutation(len(train))  # the full data set comes class by class
+        held_out = round(config.validation_share * len(train))
+        available = len(train) - held_out
+        size = config.train_size or available
+        if size > available:
+            raise ConfigError(f"train_size must be at most {available}, received {size}.")
+        tested = np.random.default_rng(0).permutation(len(test))[: config.test_size]
+        return Dataset(
+            name="N-MNIST",
+            path=data_folder.as_recorded(data_dir),
+            classes=CLASSES,
+            complete=(size + held_out, len(tested)) == (TRAINING, TEST),
+            train=_split(train, order[:size], config),
+            validation=_split(train, order[available:], config),
+            test=_split(test, tested, config),
+        )
+
+
+def _readers(folder):
+    """`read(part)`, part "train" or "test", whose `[i]` is `(events, label)`, events having x, y, p and t in us."""
+    subset = None if (folder / "NMNIST").is_dir() else next(iter(sorted(folder.glob(f"{SUBSET}/*.npz"))), None)
+    if subset is None:
+        return lambda part: from_tonic("NMNIST", folder, train=part == "train")
+    return lambda part: Subset(subset, part)
+
+
+class Subset:
+    """One part of a file of recordings: arrays `x_PART`, `y_PART`, `p_PART`, `t_PART`, cut by `offsets_PART`."""
+
+    def __init__(self, path, part):
+        names = ("x", "y", "p", "t", "offsets", "label")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[f"{name}_{part}"] for name in names}
+        except (KeyError, ValueError, OSError) as error:
+            raise DataMissing(f"{path.name} cannot be read as recordings of N-MNIST ({error}).") from None
+        self.offsets, self.labels = arrays.pop("offsets"), arrays.pop("label")
+        self.events = arrays
+        lengths = {len(array) for array in arrays.values()}
+        sound = len(self.offsets) == len(self.labels) + 1 and (np.diff(self.offsets) >= 0).all()
+        if not sound or lengths != {int(self.offsets[-1])}:
+            raise DataMissing(
+                f"{path.name} must hold x, y, p and t of as many events as offsets_{part} says, and a label for each "
+                "recording."
+            )
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        cut = slice(*self.offsets[index : index + 2])
+        return {name: array[cut] for name, array in self.events.items()}, self.labels[index]
+
+
+def _split(source, chosen, config):
+    events, labels = [], []
+    for index in chosen:
+        one, label = source[int(index)]
+        events.append(camera_events(one, config, f"recording {index} of N-MNIST"))
+        labels.append(label)
+    labels = np.asarray(labels, "int32")
+    outside = labels[(labels < 0) | (labels >= CLASSES)]
+    if outside.size:
+        raise DataMissing(f"N-MNIST must hold labels from 0 to {CLASSES - 1}, received {outside[0]}.")
+    return Split(Recordings(events, config.steps, config.channels), labels)
+
+
+def camera_events(events, config, name):
+    """A recording's `(step, channel)`, as `Recordings` takes them.
+
+    Args:
+        events: Has arrays `x`, `y`, `p` (0 off, 1 on) and `t` in microseconds by these names.
+        config: `NMNISTData`. Merged, the polarities of a pixel share its channel `34 y + x`; in "both", the channels of
+            the on events come after those of the off events.
+        name: What to call the recording in an error.
+
+    Raises:
+        DataMissing: an event is off the sensor, or the times are not a recording's.
+    """
+    x, y, p = (np.asarray(events[axis], "int64") for axis in "xyp")
+    for axis, values, size in (("x", x, SIDE), ("y", y, SIDE), ("p", p, 2)):
+        outside = values[(values < 0) | (values >= size)]
+        if outside.size:
+            raise DataMissing(f"{name} must hold {axis} from 0 to {size - 1}, received {outside[0]}.")
+    wanted = {"on": p == 1, "off": p == 0}.get(config.polarity, slice(None))
+    plane = p * SIDE * SIDE if config.polarity == "both" else 0
+    return recording(
+        np.asarray(events["t"], "float64")[wanted] / 1000.0,
+        (plane + y * SIDE + x)[wanted],
+        steps=config.steps,
+        dt=config.dt,
+        channels=config.channels,
+        longest=LONGEST_MS,
+        name=name,
+    )

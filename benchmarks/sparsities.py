@@ -1,5 +1,6 @@
 """Sparsities and multiply-accumulates of a network on data, as records keep them."""
 
+import keras
 import numpy as np
 
 SPARSITIES = ("activity_sparsity", "backward_sparsity", "surrogate_sparsity")
@@ -15,7 +16,7 @@ def sparsity(network, x, batch_size) -> dict:
 
     figures = measure(network, x, batch_size=batch_size)
     for name, layer in figures["layers"].items():
-        if layer["activity_sparsity"] is None:
+        if isinstance(network.get_layer(name), (keras.layers.GRU, keras.layers.LSTM)):
             figures["effective_macs"] -= layer["effective_macs"]
             layer["effective_macs"] = layer["dense_macs"] - _zero_weights(network.get_layer(name).cell)
             figures["effective_macs"] += layer["effective_macs"]

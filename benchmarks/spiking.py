@@ -8,17 +8,12 @@ the trial, plain or weighted; with `first_spike` the class is that whose unit wo
 import keras
 
 from benchmarks.classification import Classification
-from benchmarks.spiking_sparsity import Probe
 
 LEAST_TAU_MEM, LEAST_TAU_SYN = 3.0, 1.0  # milliseconds, of what is drawn (Nowotny et al. 2022, section 4.8)
 
 
 class SpikingClassification(Classification):
     """The `Problem` of a `Dataset` of spike trains and a `SpikingConfig`."""
-
-    def __init__(self, config, model, dataset, seed):
-        super().__init__(config, model, dataset, seed)
-        self._probe = Probe(config, dataset)
 
     def fit_options(self):
         options = super().fit_options()
@@ -39,9 +34,6 @@ class SpikingClassification(Classification):
         network = build(self.config, self.dataset, seed, wrap)
         network.compile(optimizer=optimizer, loss=loss(self.config), metrics=[accuracy(self.config)], jit_compile=False)
         return network
-
-    def _sparsity(self, network, x):
-        return self._probe.sparsity(network, x)
 
 
 def build(config, dataset, seed, wrap=lambda layer: layer) -> keras.Model:
@@ -149,8 +141,8 @@ class FirstSpikeAccuracy(keras.metrics.SparseCategoricalAccuracy):
 class SpikeDropout(keras.layers.Layer):
     """Drops the spikes of a channel in a trial with probability `rate` while training; the others stay as they are.
 
-    Where a channel spikes once at most, as with latency codes, that is the paper's dropout of single spikes, for one draw
-    a channel instead of one a channel and step.
+    Where a channel spikes once at most, as with latency codes, that is the paper's dropout of single spikes, for one
+    draw a channel instead of one a channel and step.
     """
 
     def __init__(self, rate, seed=None, **kwargs):

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import spiking
 from benchmarks.config import resolve
-from benchmarks.spiking_sparsity import Probe
+from benchmarks.sparsities import sparsity
 from benchmarks.tasks import TASKS, config_class
 from benchmarks.tasks.dataset import Dataset, Split
 from benchmarks.training import Run, execute
@@ -151,7 +151,7 @@ def test_sparsity_is_counted_from_the_spikes_of_every_hidden_layer(options):
     config = _config("units=7,5", "evaluation_batch_size=3", *_BUSY, *options)
     dataset = _random_trains(steps=config.steps)
     network = spiking.build(config, dataset, seed=0)
-    figures = Probe(config, dataset).sparsity(network, dataset.train.x)
+    figures = sparsity(network, dataset.train.x, config.evaluation_batch_size)
 
     x = dataset.train.x
     spikes = [np.asarray(keras.Model(network.input, network.get_layer(f"hidden_{k}").output)(x)) for k in (1, 2)]
@@ -173,7 +173,7 @@ def test_a_surrogate_is_flat_where_the_membrane_is_far_from_the_threshold():
     shares = []
     for width in (1e-6, 0.3, 1e6):
         config = _config(*SURROGATE, f"surrogate_width={width}", *_BUSY)
-        shares.append(Probe(config, dataset).sparsity(spiking.build(config, dataset, 0), dataset.train.x))
+        shares.append(sparsity(spiking.build(config, dataset, 0), dataset.train.x, config.evaluation_batch_size))
     narrow, usual, wide = (figures["surrogate_sparsity"] for figures in shares)
     assert narrow == pytest.approx(1.0, abs=1e-3)
     assert 0.1 < usual < 0.99

@@ -1,7 +1,5 @@
 """The EGRU's cell: its weights and one time step."""
 
-import numbers
-
 import keras
 import numpy as np
 from keras import constraints, initializers, ops, regularizers
@@ -11,7 +9,7 @@ from keras_egru import surrogates
 from keras_egru.constraints import OpenUnitInterval
 from keras_egru.initializers import Beta
 from keras_egru.layers import quantization
-from keras_egru.layers.input_checks import check_float, is_symbolic
+from keras_egru.layers.input_checks import check_float, checked_units, is_symbolic
 from keras_egru.ops.egru_step import RESETS, egru_step
 
 RATES = ("dropout", "recurrent_dropout", "output_dropout", "dropconnect", "zoneout")
@@ -114,14 +112,11 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         seed: int | None = None,
         **kwargs,
     ):
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral):
-            raise TypeError(f"`units` must be an integer, received {units!r}.")
-        if units <= 0:
-            raise ValueError(f"`units` must be a positive integer, received {units}.")
+        units = checked_units(units)
         if reset not in RESETS:
             raise ValueError(f"`reset` must be one of {RESETS}, received {reset!r}.")
         super().__init__(**kwargs)
-        self.units: int = int(units)
+        self.units = units
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)

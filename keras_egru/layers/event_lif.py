@@ -5,8 +5,15 @@ from keras import ops, regularizers, tree
 
 from keras_egru.layers import spike_links
 from keras_egru.layers.event_lif_cell import EventLIFCell
-from keras_egru.layers.input_checks import assert_finite, check_sequences, time_mask, validation_is_on
+from keras_egru.layers.input_checks import (
+    assert_finite,
+    assert_weights_finite,
+    check_sequences,
+    time_mask,
+    validation_is_on,
+)
 from keras_egru.layers.recording import is_recording, record
+from keras_egru.layers.spike_rate import SpikeRate
 from keras_egru.ops import fused_lif
 from keras_egru.ops.lif_sequence import IMPLEMENTATIONS, lif_sequence
 
@@ -106,11 +113,12 @@ class EventLIF(keras.layers.RNN):
             asked for, but takes another forward pass. Default: `False`.
 
     Returns:
-        The spikes, 0 or 1, `[batch, units]` or with `return_sequences` `[batch, time, units]`; then, if asked for, the
-        membranes and the states.
+        The spikes, 0 or 1: `[batch, units]` of the last step that the mask leaves in, or with `return_sequences`
+        `[batch, time, units]`; then, if asked for, the membranes and the states.
 
     Raises:
-        TypeError: `units` is not an integer, or `sequences` is not of a floating-point type.
+        TypeError: `units` is not an integer, `rate_regularizer` no `SpikeRate`, or `sequences` not of a floating-point
+            type.
         ValueError: another argument is wrong, the batch is empty, or the sequences have no step; the sentence says
             which.
         RuntimeError: `implementation="fused"` cannot run here; the sentence says why.
@@ -152,6 +160,10 @@ class EventLIF(keras.layers.RNN):
             raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}, received {implementation!r}.")
         if isinstance(rate_regularizer, dict):
             rate_regularizer = keras.saving.deserialize_keras_object(rate_regularizer)
+        if rate_regularizer is not None and not isinstance(rate_regularizer, SpikeRate):
+            raise TypeError(
+                f"`rate_regularizer` must be a `keras_egru.sparsity.SpikeRate`, received {rate_regularizer!r}."
+            )
         if rate_regularizer is not None and gradient != "eventprop":
             raise ValueError(
                 f'`rate_regularizer` is for gradient="eventprop", received {rate_regularizer!r} with {gradient!r}; an '
@@ -224,8 +236,7 @@ class EventLIF(keras.layers.RNN):
             self.cell.check_states(initial_state, sequences.shape[0])
         if validation_is_on(self.validate_inputs):
             sequences = assert_finite(sequences, "sequences", self.name)
-            for variable in self.cell.weights:
-                assert_finite(ops.convert_to_tensor(variable), variable.name, self.name)
+            assert_weights_finite(self.cell, self.name)
             if initial_state is not None:
                 initial_state = [assert_finite(state, "initial_state", self.name) for state in initial_state]
         outputs = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
@@ -279,7 +290,15 @@ class EventLIF(keras.layers.RNN):
             self._membranes = result.v
         outputs = ops.cast(result.y, self.compute_dtype)
         spike_links.attach(outputs, result.link)
-        return outputs[:, -1], outputs, cell.to_list(result.state)
+        last = outputs[:, -1] if mask is None or self.return_sequences else _at_last_valid_step(outputs, mask)
+        return last, outputs, cell.to_list(result.state)
+
+    def reset_state(self):
+        """Puts the states of a stateful layer to rest, which Keras takes to be zero."""
+        if self.states is not None:
+            rest = self.get_initial_state(self.states[0].shape[0])
+            for variable, value in zip(self.states, rest, strict=True):
+                variable.assign(value)
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
         shape = super().compute_output_shape(sequences_shape, initial_state_shape)
@@ -337,3 +356,10 @@ class EventLIF(keras.layers.RNN):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _at_last_valid_step(spikes, mask):
+    """`spikes` `[batch, time, units]` at the last step that is not masked; zero, as at any masked step, without one."""
+    steps = ops.arange(ops.shape(mask)[1])
+    last = ops.max(ops.where(mask, steps, 0), axis=1)
+    return ops.take_along_axis(spikes, last[:, None, None], axis=1)[:, 0]

@@ -1,14 +1,13 @@
 """The event-LIF's cell: its weights and one time step."""
 
 import math
-import numbers
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
 from keras_egru import surrogates
 from keras_egru.layers import time_constants
-from keras_egru.layers.input_checks import check_float
+from keras_egru.layers.input_checks import check_float, checked_units
 from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, decays, lif_step, reset_of
 
 
@@ -91,16 +90,13 @@ class EventLIFCell(keras.layers.Layer):
         recurrent_constraint=None,
         **kwargs,
     ):
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral):
-            raise TypeError(f"`units` must be an integer, received {units!r}.")
-        if units <= 0:
-            raise ValueError(f"`units` must be a positive integer, received {units}.")
+        units = checked_units(units)
         for name, value, allowed in (("reset", reset, RESETS), ("gradient", gradient, GRADIENTS)):
             if value not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, received {value!r}.")
-        for name, value in (("threshold", threshold), ("v_reset", v_reset), ("v_rest", v_rest)):
-            if not math.isfinite(value):
-                raise ValueError(f"`{name}` must be a finite number, received {value}.")
+        for name, potential in (("threshold", threshold), ("v_reset", v_reset), ("v_rest", v_rest)):
+            if not math.isfinite(potential):
+                raise ValueError(f"`{name}` must be a finite number, received {potential}.")
         if not threshold > v_reset:
             raise ValueError(f"`threshold` must lie above `v_reset`, received {threshold} and {v_reset}.")
         if not 0.0 <= refractory < math.inf:
@@ -113,7 +109,7 @@ class EventLIFCell(keras.layers.Layer):
         if gradient == "eventprop" and surrogate is not None:
             raise ValueError(f'`surrogate` has no use with gradient="eventprop", received {surrogate!r}.')
         super().__init__(**kwargs)
-        self.units: int = int(units)
+        self.units = units
         self.tau_mem = time_constants.checked("tau_mem", tau_mem)
         self.tau_syn = None if tau_syn is None else time_constants.checked("tau_syn", tau_syn)
         self.dt = time_constants.checked_dt(dt)
@@ -239,7 +235,7 @@ class EventLIFCell(keras.layers.Layer):
         """Raises a ValueError unless `states` are the cell's states, each `[batch, units]` (unknown sizes pass)."""
         names = ["y", "v", *(["i"] if self.tau_syn is not None else []), *(["wait"] if self.refractory_steps else [])]
         if not isinstance(states, (list, tuple)) or len(states) != len(names):
-            count = len(states) if isinstance(states, (list, tuple)) else f"a {type(states).__name__}"
+            count = len(states) if isinstance(states, (list, tuple)) else type(states).__name__
             raise ValueError(f"The state of '{self.name}' must be a list of [{', '.join(names)}], received {count}.")
         for name, state in zip(names, states, strict=True):
             check_float(state, f"state {name}", self.name)

@@ -4,6 +4,7 @@ Keras leaves integer inputs as they are and promotes them in the first product, 
 both are errors, each one sentence that names the argument and the layer.
 """
 
+import numbers
 import os
 
 import keras
@@ -30,6 +31,20 @@ def check_sequences(sequences, layer_name: str) -> None:
         raise ValueError(f"`sequences` of layer '{layer_name}' holds an empty batch, received the shape {shape}.")
     if len(shape) >= 2 and shape[1] == 0:
         raise ValueError(f"`sequences` of layer '{layer_name}' has no time step, received the shape {shape}.")
+
+
+def checked_units(units) -> int:
+    """`units` as an int.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is not positive.
+    """
+    if isinstance(units, bool) or not isinstance(units, numbers.Integral):
+        raise TypeError(f"`units` must be an integer, received {units!r}.")
+    if units <= 0:
+        raise ValueError(f"`units` must be a positive integer, received {units}.")
+    return int(units)
 
 
 def check_float(tensor, argument: str, layer_name: str) -> None:
@@ -70,6 +85,13 @@ def assert_finite(tensor, argument: str, layer_name: str):
     if not finite.all():
         raise ValueError(f"{message} in {finite.size - finite.sum()} of {finite.size} entries.")
     return tensor
+
+
+def assert_weights_finite(layer, layer_name: str) -> None:
+    """`assert_finite` for every weight of `layer`, such as a cell, named as the weights of the layer `layer_name`."""
+    for variable in layer.weights:
+        # A copy, since Keras takes a variable for a tensor, whose value a graph would not wait for.
+        assert_finite(ops.copy(variable), variable.name, layer_name)
 
 
 def is_symbolic(tensor) -> bool:

@@ -1,16 +1,27 @@
 """The read-out of spiking networks: leaky integrators that never spike, and what is made of their potentials."""
 
-import numbers
+import math
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
 from keras_egru import readouts
 from keras_egru.layers import spike_links, time_constants
-from keras_egru.layers.input_checks import assert_finite, check_sequences, time_mask, validation_is_on
+from keras_egru.layers.input_checks import (
+    assert_finite,
+    assert_weights_finite,
+    check_sequences,
+    checked_units,
+    time_mask,
+    validation_is_on,
+)
 from keras_egru.layers.recording import is_recording, record
+from keras_egru.ops import fused_lif
 from keras_egru.ops.lif_sequence import IMPLEMENTATIONS, lif_sequence
-from keras_egru.ops.lif_step import LIFState, decays
+from keras_egru.ops.lif_step import LIFConstants, LIFState, decays
+
+# What the op asks about: units that never spike, whatever the rest.
+_INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -58,8 +69,9 @@ class LeakyReadout(keras.layers.Layer):
 
     Raises:
         TypeError: `units` is not an integer, or `sequences` is not of a floating-point type.
-        ValueError: another argument is wrong, the batch is empty, or the sequences have no step.
-        RuntimeError: `implementation="fused"` cannot run here.
+        ValueError: another argument is wrong, the batch is empty, or the sequences have no step; the sentence says
+            which.
+        RuntimeError: `implementation="fused"` cannot run here; the sentence says why.
     """
 
     def __init__(
@@ -79,18 +91,17 @@ class LeakyReadout(keras.layers.Layer):
         implementation: str = "auto",
         **kwargs,
     ):
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral):
-            raise TypeError(f"`units` must be an integer, received {units!r}.")
-        if units <= 0:
-            raise ValueError(f"`units` must be a positive integer, received {units}.")
+        units = checked_units(units)
         if readout is not None:
             readouts.check_readout(readout)
         if time_constant is not None:
             readouts.check_positive("time_constant", time_constant)
+        if not math.isfinite(threshold):
+            raise ValueError(f"`threshold` must be a finite number, received {threshold}.")
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}, received {implementation!r}.")
         super().__init__(**kwargs)
-        self.units = int(units)
+        self.units = units
         self.readout = readout
         self.tau_mem = time_constants.checked("tau_mem", tau_mem)
         self.tau_syn = None if tau_syn is None else time_constants.checked("tau_syn", tau_syn)
@@ -104,7 +115,11 @@ class LeakyReadout(keras.layers.Layer):
         self.validate_inputs = validate_inputs
         self.implementation = implementation
         self.supports_masking = True
-        self.supports_jit = implementation == "reference"
+        reason = fused_lif.why_not(time_constants.step_dtype(self), _INTEGRATORS)
+        if implementation == "fused" and reason is not None:
+            raise RuntimeError(f"implementation=\"fused\" of layer '{self.name}' cannot run: {reason}")
+        if implementation != "reference" and reason is None:
+            self.supports_jit = False  # XLA compiles no custom op
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.kernel_mask = None  # of a pruned kernel, as in `EventLIFCell`
 
@@ -147,8 +162,7 @@ class LeakyReadout(keras.layers.Layer):
         dtype = time_constants.step_dtype(self)
         if validation_is_on(self.validate_inputs):
             sequences = assert_finite(sequences, "sequences", self.name)
-            for variable in self.weights:
-                assert_finite(ops.convert_to_tensor(variable), variable.name, self.name)
+            assert_weights_finite(self, self.name)
         link = spike_links.of(sequences)
         if link is not None and link.gradient == "eventprop" and self.tau_syn is None:
             link = None  # the exact way on goes through a current
@@ -179,6 +193,10 @@ class LeakyReadout(keras.layers.Layer):
             return ops.cast(v, self.compute_dtype)
         if mask is not None and self.readout in ("sum", "sum_exp"):
             v = v * ops.cast(mask, dtype)[:, :, None]
+        if mask is not None and self.readout == "max":
+            # Before the first valid step v is 0, which may be more than it gets to; where none is valid it is all.
+            counts = ops.logical_or(mask, ops.logical_not(ops.any(mask, axis=1, keepdims=True)))
+            v = ops.where(counts[:, :, None], v, -math.inf)
         result = readouts.read_out(v, self.readout, self.dt, self.time_constant, self.threshold)
         return ops.cast(result, self.compute_dtype)
 

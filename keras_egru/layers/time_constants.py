@@ -16,12 +16,14 @@ def checked(name, value):
     """`value` as a float, or as an initializer that draws one time constant a unit.
 
     Raises:
-        ValueError: it is not a positive finite number.
+        ValueError: it is neither a positive finite number nor an initializer.
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         if not 0.0 < value < math.inf:
             raise ValueError(f"`{name}` must be a positive finite time constant, received {value}.")
         return float(value)
+    if not isinstance(value, (str, dict)) and not callable(value):
+        raise ValueError(f"`{name}` must be a positive finite time constant or an initializer, received {value!r}.")
     return initializers.get(value)
 
 

@@ -1,5 +1,6 @@
 """Sparsity: measures, effective MACs, a monitor for training and regularisers of the state."""
 
+from keras_egru.layers.spike_rate import SpikeRate
 from keras_egru.sparsity.macs import Macs, dense_recurrent_macs, product_macs, recurrent_macs
 from keras_egru.sparsity.measures import (
     activity_sparsity,
@@ -10,7 +11,7 @@ from keras_egru.sparsity.measures import (
 from keras_egru.sparsity.measuring import measure
 from keras_egru.sparsity.monitor import SparsityMonitor
 from keras_egru.sparsity.regularizers import EventRate, InternalState, StateRegularizer, TargetRate
-from keras_egru.sparsity.spike_regularizers import SpikeCounts, SpikeRate
+from keras_egru.sparsity.spike_regularizers import SpikeCounts
 
 __all__ = [
     "EventRate",

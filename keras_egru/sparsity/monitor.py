@@ -13,7 +13,8 @@ class SparsityMonitor(keras.callbacks.Callback):
     The progress bar and `History` show the figures; so do `CSVLogger` and `TensorBoard` when they stand **after** the
     monitor in the list of callbacks. The figures are `activity_sparsity`, `backward_sparsity` and `surrogate_sparsity`
     over all event-based layers and, when there are several, `<layer>/activity_sparsity` and so on for each. Epochs and
-    batches in between measurements have no entry: a figure is never repeated as if it were new.
+    batches in between measurements have no entry: a figure is never repeated as if it were new. Nor has what there is
+    not, such as the surrogate sparsity of Eventprop.
 
     The cost is a forward pass of the probe a measurement, outside the compiled training step; a few dozen samples are
     enough to follow a share.
@@ -70,8 +71,13 @@ class SparsityMonitor(keras.callbacks.Callback):
             # Between batches JAX keeps the weights outside the model.
             self.model.jax_state_sync()
         figures = measure(self.model, self.x, self.batch_size)
-        logs.update({self.prefix + name: figures[name] for name in MEASURES})
+        logs.update(_measured(figures, self.prefix))
         layers = {name: layer for name, layer in figures["layers"].items() if layer["activity_sparsity"] is not None}
         if len(layers) > 1:
             for layer, own in layers.items():
-                logs.update({f"{self.prefix}{layer}/{name}": own[name] for name in MEASURES})
+                logs.update(_measured(own, f"{self.prefix}{layer}/"))
+
+
+def _measured(figures, prefix):
+    """The measures that there are, by name: progress bars and writers of logs take numbers alone."""
+    return {prefix + name: figures[name] for name in MEASURES if figures[name] is not None}

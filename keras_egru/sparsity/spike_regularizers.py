@@ -4,10 +4,10 @@ Section E.4 of Perez-Nieves & Goodman 2021, "Sparse spiking gradient descent", a
 Knight 2022, "Loss shaping enhances exact gradient learning with Eventprop in spiking neural networks".
 """
 
-import math
-
 import keras
 from keras import ops
+
+from keras_egru.layers.spike_rate import at_least_zero
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -46,10 +46,10 @@ class SpikeCounts(keras.regularizers.Regularizer):
     def __init__(
         self, lower: float = 0.001, lower_weight: float = 100.0, upper: float = 1.0, upper_weight: float = 0.06
     ):
-        self.lower = _at_least_zero("lower", lower)
-        self.lower_weight = _at_least_zero("lower_weight", lower_weight)
-        self.upper = _at_least_zero("upper", upper)
-        self.upper_weight = _at_least_zero("upper_weight", upper_weight)
+        self.lower = at_least_zero("lower", lower)
+        self.lower_weight = at_least_zero("lower_weight", lower_weight)
+        self.upper = at_least_zero("upper", upper)
+        self.upper_weight = at_least_zero("upper_weight", upper_weight)
 
     def __call__(self, spikes):
         if len(spikes.shape) != 3:
@@ -71,51 +71,3 @@ class SpikeCounts(keras.regularizers.Regularizer):
             "upper": self.upper,
             "upper_weight": self.upper_weight,
         }
-
-
-@keras.saving.register_keras_serializable(package="keras_egru")
-class SpikeRate:
-    """Holds the spike count of each unit near a target where gradients are exact (Nowotny et al., Eq. 6-7).
-
-    The penalty `strength / 2 sum_i (mean_n count_ni - target)^2` is no function of spike times or potentials, so it has
-    no exact gradient. In its place, the adjoint `lambda_V` of unit i decreases by `jumps(...)[i]` at each of its spikes
-    in the backward pass: units that fire too often are driven less.
-
-    Args:
-        target: Float >= 0, spikes a unit and trial. Default 14.0: 14 Hz in a trial of one second.
-        strength: Float >= 0, the paper's k_reg. Default 1e-9. The best value differs by orders of magnitude among
-            losses (section 2.2), so it is worth a search.
-
-    Raises:
-        ValueError: an argument is negative or not finite.
-    """
-
-    def __init__(self, target: float = 14.0, strength: float = 1e-9):
-        self.target = _at_least_zero("target", target)
-        self.strength = _at_least_zero("strength", strength)
-
-    def jumps(self, mean_counts, batch_size=1):
-        """`strength / batch_size * (mean_counts - target)`, what `lambda_V` of each unit decreases by at its spikes.
-
-        Args:
-            mean_counts: Float tensor, `[units]`, spikes a trial averaged over the batch.
-            batch_size: Integer. Eq. 7 divides by it, for the loss is a mean over the batch. Default 1: the caller
-                does.
-
-        Returns:
-            Tensor of the shape of `mean_counts`.
-        """
-        return (mean_counts - self.target) * (self.strength / batch_size)
-
-    def get_config(self):
-        return {"target": self.target, "strength": self.strength}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-
-def _at_least_zero(name, value):
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be a finite number of at least 0, received {value!r}.")
-    return float(value)

@@ -4,11 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_egru import EGRU
+from keras_egru import EGRU, EventLIF
 from keras_egru.ops import fused_egru
 from keras_egru.surrogates import Triangular
 
 BATCH, TIME, FEATURES, UNITS = 4, 7, 3, 5
+SPIKE_TIME, SPIKE_FEATURES = 12, 6  # Currents and refractory periods want a few steps more.
+KINDS = {
+    "surrogate": {},
+    "eventprop": {"tau_syn": 5.0, "gradient": "eventprop"},
+}
 
 
 @pytest.fixture(params=["reference", "fused"])
@@ -56,6 +61,46 @@ def make_egru():
         options = {"dtype": "float64", "bias_initializer": keras.initializers.RandomNormal(stddev=0.5), **options}
         layer = EGRU(units, **options)
         layer.build((None, TIME, FEATURES))
+        return layer
+
+    return make
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """Options of an `EventLIF`: a surrogate gradient without a synapse, or Eventprop with one."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def spikes():
+    """Float64 `[4, 12, 6]`, zeros and ones."""
+    return (np.random.default_rng(1).random((BATCH, SPIKE_TIME, SPIKE_FEATURES)) < 0.4).astype("float64")
+
+
+@pytest.fixture
+def spike_mask():
+    """As `mask`, for `spikes`."""
+    mask = np.ones((BATCH, SPIKE_TIME), "bool")
+    mask[0, :2] = mask[0, 5] = mask[1, 3] = mask[1, 8:] = False
+    mask[3] = False
+    return mask
+
+
+@pytest.fixture
+def make_lif():
+    """A float64 EventLIF of 5 units, built, whose weights make units fire now and then."""
+
+    def make(units=UNITS, **options):
+        scale = 3.0 if options.get("tau_syn") else 1.0
+        options = {
+            "dtype": "float64",
+            "tau_mem": 8.0,
+            "kernel_initializer": keras.initializers.RandomUniform(-0.1 * scale, 0.6 * scale),
+            **options,
+        }
+        layer = EventLIF(units, **options)
+        layer.build((BATCH if options.get("stateful") else None, SPIKE_TIME, SPIKE_FEATURES))
         return layer
 
     return make

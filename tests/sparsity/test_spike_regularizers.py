@@ -1,4 +1,4 @@
-"""Penalties on spike counts by hand, through a Keras layer, and the jumps of the spike rate."""
+"""Penalties on spike counts by hand and through a Keras layer, and the spike rate."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_egru.sparsity.spike_regularizers import SpikeCounts, SpikeRate
+from keras_egru.sparsity import SpikeCounts, SpikeRate
 
 # Two samples, three steps, two units, with counts (2, 0) and (3, 1).
 SPIKES = np.array([[[1, 0], [1, 0], [0, 0]], [[1, 0], [1, 1], [1, 0]]], "float32")
@@ -66,13 +66,6 @@ def test_a_saved_layer_comes_back_with_its_regularizer(tmp_path):
 def test_a_layer_that_returns_one_step_is_refused():
     with pytest.raises(ValueError, match=r"`spikes` must be \[batch, time, units\], received the shape \(2, 2\)"):
         SpikeCounts()(SPIKES[:, 0])
-
-
-def test_jumps_are_proportional_to_the_distance_from_the_target():
-    counts = np.array([14.0, 0.0, 20.0], "float32")
-    np.testing.assert_allclose(SpikeRate(strength=0.5).jumps(counts), [0.0, -7.0, 3.0])
-    np.testing.assert_allclose(SpikeRate(10.0, 0.5).jumps(counts, batch_size=4), [0.5, -1.25, 1.25])
-    np.testing.assert_allclose(SpikeRate(strength=0.5).jumps(ops.convert_to_tensor(counts)), [0.0, -7.0, 3.0])
 
 
 def test_the_configuration_of_a_spike_rate_makes_it_again():

@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops, regularizers
+from keras.src.backend import get_keras_mask
 
 from keras_egru.layers import quantization
 from keras_egru.layers.egru_cell import EGRUCell, masked
@@ -267,7 +268,7 @@ class EGRU(keras.layers.RNN):
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if mask is None:
             # Keras passes the mask of `sequences` on only where no initial state is given.
-            mask = getattr(sequences, "_keras_mask", None)
+            mask = get_keras_mask(sequences)
         if initial_state is not None:
             self.cell.check_states(initial_state, sequences.shape[0])
         if validation_is_on(self.validate_inputs):

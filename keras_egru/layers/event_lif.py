@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops, regularizers, tree
+from keras.src.backend import get_keras_mask
 
 from keras_egru.layers import spike_links
 from keras_egru.layers.event_lif_cell import EventLIFCell
@@ -231,7 +232,7 @@ class EventLIF(keras.layers.RNN):
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if mask is None:
             # Keras passes the mask of `sequences` on only where no initial state is given.
-            mask = getattr(sequences, "_keras_mask", None)
+            mask = get_keras_mask(sequences)
         if initial_state is not None:
             self.cell.check_states(initial_state, sequences.shape[0])
         if validation_is_on(self.validate_inputs):

@@ -114,7 +114,7 @@ def lif_sequence(
         link: The `SpikeLink` of the layer that spiked `inputs`, or None for any inputs.
         mask: Bool `[batch, time]`, or None. Where False, the step is skipped and the state carried over.
         rate_target: Spikes a sequence that Eventprop's regularisation aims at, with `rate_strength`.
-        rate_strength: Float, default 0; dL/dv grows by `rate_strength tau_mem (mean - rate_target) / batch` at each spike,
+        rate_strength: Float, default 0; dL/dv of a spike grows by `rate_strength tau_mem (mean - rate_target) / batch`,
             with tau_mem in steps and the unit's mean number of spikes a sequence (Nowotny, Turner & Knight, Eq. 7).
         train_decays: Whether the gradients of `decay` are wanted; the fused implementation runs forward once more for
             them, and leaves them zero without. Default False.

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.config import MODELS, PRESETS, resolve
 from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
+from benchmarks.lif_cases import ACTIVITIES, LIF_CASES
 from benchmarks.speed_cases import CASES, custom_case, points_of
 
 app = typer.Typer(
@@ -42,8 +43,13 @@ class stops_clearly:
 
 
 @app.command("list", epilog=EXIT_CODES)
-def list_(as_json: AsJson = False):
-    """Shows the tasks, presets and models."""
+def list_(
+    cases: Annotated[bool, typer.Option("--speed", help="Show the cases of `speed` alone.")] = False,
+    as_json: AsJson = False,
+):
+    """Shows the tasks, presets and models, and the cases of `speed`; as JSON one of the two."""
+    if cases:
+        return _list_cases(as_json)
     from benchmarks.tasks import TASKS, models_of
 
     rows = [
@@ -55,6 +61,21 @@ def list_(as_json: AsJson = False):
     table = Table("task", "what", "presets", "models")
     for row in rows:
         table.add_row(row["task"], row["summary"], ", ".join(row["presets"]), ", ".join(row["models"]))
+    Console().print(table)
+    _list_cases(as_json=False)
+
+
+def _list_cases(as_json):
+    rows = [
+        {"case": case.name, "layer": layer, "what": case.describe()}
+        for layer, cases in (("EGRU", CASES), ("EventLIF", LIF_CASES))
+        for case in cases.values()
+    ]
+    if as_json:
+        return print(json.dumps(rows, indent=2))
+    table = Table("case of speed", "layer", "what")
+    for row in rows:
+        table.add_row(*row.values())
     Console().print(table)
 
 
@@ -196,13 +217,17 @@ def _show_written(paths, as_json):
 
 
 Mode = StrEnum("Mode", ("inference", "training", "both"))
-SpeedCase = StrEnum("SpeedCase", (*CASES, "all"))
+SpeedCase = StrEnum("SpeedCase", (*CASES, "all", *LIF_CASES, "lif-all"))
 
 
 @app.command(epilog=EXIT_CODES)
 def speed(
     case: Annotated[
-        list[SpeedCase], typer.Option(help="A named case, repeatable. Without one, the case that the sizes make.")
+        list[SpeedCase],
+        typer.Option(
+            help="A named case, repeatable; `list --speed` tells what they are. Those with lif- are of spiking layers. "
+            "Without one, the case that the sizes make."
+        ),
     ] = [],  # noqa: B006
     units: Annotated[int | None, typer.Option(min=1, help="Default 1024.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Default 64.")] = None,
@@ -227,17 +252,42 @@ def speed(
     mode: Annotated[Mode, typer.Option(help="Forward, or forward and backward.")] = "both",
     reference: Annotated[bool, typer.Option("--reference", help="Time the reference cell too (slow).")] = False,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Measure peak memory too, at one sparsity a case (some minutes).")
+        bool,
+        typer.Option("--memory", help="Measure memory too (some minutes); of EGRU, at one sparsity a case."),
     ] = False,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Ours alone, over events, units, steps, batch and threads.")
+    ] = False,
+    activity: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Of spiking layers: shares of spikes. Default 0.01."),
+    ] = None,
+    lif_growth: Annotated[
+        bool, typer.Option("--lif-growth", help="Of Eventprop: memory over spikes, and time over steps.")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of every library. Default: their own.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the JSON record; continued where it was begun.")] = None,
     as_json: AsJson = False,
 ):
-    """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved."""
+    """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved; or spiking
+    layers beside dense autodiff of the same network."""
     with stops_clearly():
+        names = list(dict.fromkeys(map(str, case)))
+        spiking = [name for name in names if name in (*LIF_CASES, "lif-all")]
+        if spiking or lif_growth:
+            others = {
+                "case": len(spiking) < len(names) or (lif_growth and len(names) > 0), "units": units, "batch": batch,
+                "steps": steps, "features": features, "activity-sparsity": activity_sparsity,
+                "backward-sparsity": backward_sparsity, "parameter-sparsity": parameter_sparsity, "block": block,
+                "mode": mode != "both", "reference": reference, "scaling": scaling,
+                "activity": activity if lif_growth else None, "memory": lif_growth and memory,
+            }  # fmt: skip
+            for option, value in others.items():
+                if value is not None and value is not False:
+                    raise ConfigError(f"--{option} does not go with {'--lif-growth' if lif_growth else spiking[0]}.")
+            return _spiking_speed(spiking, activity, repeats, memory, threads, out, as_json)
+        if activity is not None:
+            raise ConfigError("--activity is of spiking layers; name one of their cases, as lif-fashion.")
         sizes = {"units": units, "batch": batch, "steps": steps, "features": features}
         activities = _shares("--activity-sparsity", activity_sparsity)
         parameters = _shares("--parameter-sparsity", parameter_sparsity)
@@ -249,10 +299,7 @@ def speed(
             "parameters": parameters or (0.0,),
             "block": _block(block or "1x16"),
         }
-        cases = tuple(
-            chosen._replace(points=points_of(chosen, **points))
-            for chosen in _chosen_cases([str(name) for name in case], sizes)
-        )
+        cases = tuple(chosen._replace(points=points_of(chosen, **points)) for chosen in _chosen_cases(names, sizes))
         from benchmarks import scaling as growth
         from benchmarks import speed as comparison
         from benchmarks import speed_table
@@ -270,6 +317,27 @@ def speed(
         )
         record = comparison.compare(plan, _command(), out, tell)
         return print(json.dumps(record, indent=2)) if as_json else speed_table.show(record)
+
+
+def _spiking_speed(names, activity, repeats, memory, threads, out, as_json):
+    """The named cases, or without one the growth study."""
+    shares = _shares("--activity", activity) or list(ACTIVITIES)
+    if 0.0 in shares:
+        raise ConfigError("--activity wants shares above 0: without spikes there is nothing to measure.")
+    from benchmarks import lif_growth, lif_speed, lif_table
+
+    notes = Console(stderr=True, highlight=False)
+
+    def tell(text):
+        notes.print(text, markup=False, soft_wrap=True)
+
+    if not names:
+        record, show = lif_growth.compare(repeats, _command(), threads, out, tell), lif_table.show_growth
+    else:
+        cases = tuple(LIF_CASES.values() if "lif-all" in names else (LIF_CASES[name] for name in names))
+        plan = lif_speed.Plan(cases, tuple(shares), repeats, memory, threads)
+        record, show = lif_speed.compare(plan, _command(), out, tell), lif_table.show
+    return print(json.dumps(record, indent=2)) if as_json else show(record)
 
 
 def _chosen_cases(names, sizes):

@@ -19,6 +19,13 @@ def number(value) -> str:
     return f"{value:.0f}"
 
 
+def three_digits(value) -> str:
+    """Three digits, all before the point where there are as many: 0.12, 1.23, 12.3, 1234."""
+    if value is None:
+        return "-"
+    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
+
+
 def units(value) -> str:
     """`128`; of several layers `3x256`, or `512-256` where they differ."""
     if not isinstance(value, list | tuple):

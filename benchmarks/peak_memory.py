@@ -36,8 +36,17 @@ def measure(names, workload, mode, threads=None) -> dict:
 
 
 def _measure_one(name, path, mode, threads):
+    return run_alone("benchmarks.peak_memory", name, path, mode, json.dumps(threads))
+
+
+def run_alone(module, name, path, mode, *arguments):
+    """The JSON that `python -m module` prints of a contender's mode, in a process that keeps no freed memory.
+
+    Raises:
+        CannotRun: the process failed.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peak_memory", name, path, mode, json.dumps(threads)],
+        [sys.executable, "-m", module, name, path, mode, *arguments],
         cwd=Path(__file__).parents[1],
         env=os.environ | KEEP_NOTHING,
         capture_output=True,
@@ -54,22 +63,28 @@ def _main(name, path, mode, threads):
     from benchmarks.workload import Workload
 
     call = CONTENDERS[name](Workload.load(path), mode, json.loads(threads))
-    print("null" if call is None else _peak_mib(call))
+    print("null" if call is None else peak_mib(call))
 
 
-def _peak_mib(call):
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+def peak_mib(call):
+    """What `CALLS` calls have in use at most, beyond what was there before."""
+    give_back()
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = _status()
+    before = status()
     for _ in range(CALLS):
         call()
-    after = _status()
+    after = status()
     code = after["RssFile"] - before["RssFile"]
     return (after["VmHWM"] - before["VmRSS"] - code) / 1024
 
 
-def _status():
+def give_back():
+    """Returns freed memory to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def status():
     """Kibibytes by name, of this process."""
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {fields[0].rstrip(":"): int(fields[1]) for fields in lines if fields[-1] == "kB"}

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from benchmarks import scaling, speed, speed_records
+from benchmarks import lif_page, scaling, speed, speed_records
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun, ConfigError
+from benchmarks.figures import three_digits
+from benchmarks.markdown import table
 from benchmarks.speed_cases import CASES
-from benchmarks.speed_targets import pruned_verdicts, verdicts, wanted_gain
+from benchmarks.speed_targets import pruned_verdicts, spiking_verdicts, verdicts, wanted_gain
 
 NOTES = Path(__file__).with_name("performance_notes.md")
 NAMES = {
@@ -67,6 +69,9 @@ def write(folder, page) -> list:
     }
     if growths:
         plots[images / "events.png"] = speed_plots.time_against_events(_results(growths))
+    _, eventprop = lif_page.records(folder)
+    if eventprop:
+        plots[images / lif_page.PLOT] = speed_plots.growth_of_eventprop(_results(eventprop))
     for path, png in plots.items():
         write_atomically(path, png)
     write_atomically(page, to_markdown(folder, images.name).encode())
@@ -77,8 +82,10 @@ def to_markdown(folder, images) -> str:
     """The page; `images` is the folder of its plots as seen from it."""
     speeds, pruned, growths = _records(folder)
     groups = _grouped(speeds)
-    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *pruned, *growths])]
+    spiking, eventprop = lif_page.records(folder)
+    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *pruned, *growths, *spiking, *eventprop])]
     found = [*verdicts(_flat(groups)), *pruned_verdicts(_flat(_grouped(pruned)))]
+    found += spiking_verdicts(lif_page.results(spiking))
     parts += ["## Targets", _targets(found)]
     for case in dict.fromkeys(case for case, _ in groups):
         parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
@@ -91,6 +98,7 @@ def to_markdown(folder, images) -> str:
         results = _results(growths)
         parts += ["## Scaling", SCALING, _lines(results), f"![Time against events]({images}/events.png)"]
         parts += ["Every point:", _points(results)]
+    parts += lif_page.parts(spiking, eventprop, images)
     notes = NOTES.read_text("utf-8").strip()
     if notes:
         parts += ["## What limits it", notes]
@@ -150,7 +158,7 @@ def _origin(found):
 
 def _targets(found):
     rows = [(v.what, v.wanted, v.measured, "yes" if v.met else "no") for v in found]
-    return _table(("", "target", "measured", "met"), rows)
+    return table(("", "target", "measured", "met"), rows)
 
 
 def _case(case, modes, images):
@@ -171,14 +179,14 @@ def _times(results):
         (
             _share(result["activity_sparsity"]),
             _share(result["backward_sparsity"]),
-            *(_number(result["milliseconds"][name]) for name in names),
+            *(three_digits(result["milliseconds"][name]) for name in names),
             "-" if speed.gain(result) is None else f"{speed.gain(result):.1f}x",
             "" if wanted_gain(result) is None else f"{wanted_gain(result):g}x",
             f"{result['limit']['share']:.0%}",
         )
         for result in results
     ]
-    return _table(("silent", "backward", *(NAMES[name] for name in names), "gain", "target", "limit"), rows)
+    return table(("silent", "backward", *(NAMES[name] for name in names), "gain", "target", "limit"), rows)
 
 
 def _pruned(results):
@@ -188,22 +196,22 @@ def _pruned(results):
             _share(result["activity_sparsity"]),
             _share(result["asked"]["parameter"]),
             "-" if result["asked"]["parameter"] == 0.0 else "x".join(map(str, result["asked"]["block"])),
-            *(_number(result["milliseconds"][name]) for name in names),
+            *(three_digits(result["milliseconds"][name]) for name in names),
             "-" if speed.pruning_gain(result) is None else f"{speed.pruning_gain(result):.2f}x",
             "-" if speed.gain(result) is None else f"{speed.gain(result):.1f}x",
         )
         for result in results
     ]
-    return _table(("silent", "pruned", "blocks", *(NAMES[name] for name in names), "gain", "over peers"), rows)
+    return table(("silent", "pruned", "blocks", *(NAMES[name] for name in names), "gain", "over peers"), rows)
 
 
 def _memory(results):
     names = _with_figures(results, "peak_memory_mib")
     rows = []
     for result in results:
-        figures = [_number(result["peak_memory_mib"][name]) for name in names]
+        figures = [three_digits(result["peak_memory_mib"][name]) for name in names]
         rows.append((result["mode"], _share(result["activity_sparsity"]), *figures))
-    return _table(("", "silent", *(NAMES[name] for name in names)), rows)
+    return table(("", "silent", *(NAMES[name] for name in names)), rows)
 
 
 def _with_figures(results, field):
@@ -223,7 +231,7 @@ def _limits(speeds):
         for record in speeds
         for case, limits in record["limits"].items()
     ]
-    return _table(("case", "threads", "recurrent weights", "reading them", "multiply-adds"), rows)
+    return table(("case", "threads", "recurrent weights", "reading them", "multiply-adds"), rows)
 
 
 def _lines(results):
@@ -232,15 +240,16 @@ def _lines(results):
     for (series, mode, threads), group in scaling.grouped(results).items():
         fit = scaling.line(group)
         slope = f"{_slope(fit.slope)} / {each[series]}"
-        rows.append((series, mode, str(threads), slope, _number(fit.intercept), f"{fit.r_squared:.4f}"))
-    return _table(("series", "mode", "threads", "slope", "intercept, ms", "R²"), rows)
+        rows.append((series, mode, str(threads), slope, three_digits(fit.intercept), f"{fit.r_squared:.4f}"))
+    return table(("series", "mode", "threads", "slope", "intercept, ms", "R²"), rows)
 
 
 def _points(results):
     rows = [
-        (scaling.size(r), r["mode"], str(r["threads"]), f"{r['events']:,}", _number(r["milliseconds"])) for r in results
+        (scaling.size(r), r["mode"], str(r["threads"]), f"{r['events']:,}", three_digits(r["milliseconds"]))
+        for r in results
     ]
-    return _table(("size", "mode", "threads", "events", "ms"), rows)
+    return table(("size", "mode", "threads", "events", "ms"), rows)
 
 
 def _slope(milliseconds):
@@ -251,17 +260,5 @@ def _slope(milliseconds):
     return f"{1e6 * milliseconds:.3g} ns"
 
 
-def _table(columns, rows):
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _share(value):
     return f"{100 * value:.1f} %"
-
-
-def _number(value):
-    """Three digits, all before the point where there are as many."""
-    if value is None:
-        return "-"
-    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"

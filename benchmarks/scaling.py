@@ -109,11 +109,16 @@ def measure(point, repeats, threads) -> list:
 
 def line(results) -> Line:
     """The line through the results of one series, mode and number of threads."""
-    x = np.array([ABSCISSAE[result["series"]](result) for result in results], "float64")
-    y = np.array([result["milliseconds"] for result in results])
+    return fitted([ABSCISSAE[result["series"]](result) for result in results], [r["milliseconds"] for r in results])
+
+
+def fitted(x, y) -> Line:
+    """The line through points; where all are at one height it explains all that there is."""
+    x, y = np.array(x, "float64"), np.array(y, "float64")
     slope, intercept = np.polyfit(x, y, 1)
     residual = np.sum((y - intercept - slope * x) ** 2)
-    return Line(float(slope), float(intercept), float(1.0 - residual / np.sum((y - y.mean()) ** 2)))
+    variance = np.sum((y - y.mean()) ** 2)
+    return Line(float(slope), float(intercept), float(1.0 - residual / variance) if variance else 1.0)
 
 
 def grouped(results) -> dict:

@@ -1,4 +1,4 @@
-"""PNG plots of speed and scaling records."""
+"""PNG plots of speed, scaling and growth records."""
 
 import io
 
@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import scaling
+from benchmarks import lif_growth, scaling
 from benchmarks.peers import PEERS
 
 # Of the contenders: name in the legend and colour.
@@ -55,9 +55,43 @@ def time_against_events(results) -> bytes:
     return _png(figure, axes)
 
 
-def _png(figure, axes):
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
+def growth_of_eventprop(results) -> bytes:
+    """Kept MiB against spikes, and milliseconds against steps a millisecond, each with the line or power law."""
+    figure, (memory, time) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    groups, fits = lif_growth.grouped(results), {(fit.series, fit.what): fit for fit in lif_growth.fits(results)}
+    for number, series in enumerate(series for series in ("spikes", "inputs") if series in groups):
+        group = groups[series]
+        events = np.array([lif_growth.ABSCISSAE[series](result) for result in group])
+        of = {"spikes": "spikes of the layer", "inputs": "spikes of its inputs"}[series]
+        kept = np.array([lif_growth.total_kept(result) for result in group])
+        memory.plot(events / 1e3, kept / 2**20, "o", color=f"C{number}", label=of)
+        if (series, "bytes kept") in fits:
+            line = fits[series, "bytes kept"].line
+            memory.plot(
+                events / 1e3, (line.intercept + line.slope * events) / 2**20, "-", color=f"C{number}", alpha=0.5
+            )
+    memory.set(xlabel="spikes, thousands", ylabel="MiB kept", xlim=(0, None), ylim=(0, None))
+    group = groups.get("dt", [])
+    rates = [1.0 / result["dt"] for result in group]
+    names = [(pass_, name) for pass_ in lif_growth.TIMED for name in (group[0]["milliseconds"][pass_] if group else ())]
+    for number, (pass_, name) in enumerate(names):
+        times = [result["milliseconds"][pass_][name] for result in group]
+        if None not in times:
+            fit = fits.get(("dt", f"{pass_}, {name}"))
+            label = f"{pass_}, {name}" + ("" if fit is None else f": exponent {fit.exponent:.2f}")
+            time.plot(rates, times, "o-", color=f"C{number}", label=label)
+    time.set(xlabel="1 / dt [1/ms]", ylabel="milliseconds", xscale="log", yscale="log")
+    time.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    time.minorticks_off()
+    time.yaxis.set_major_formatter("{x:g}")
+    return _png(figure, memory, time)
+
+
+def _png(figure, *panels):
+    for axes in panels:
+        axes.grid(alpha=0.3, which="both")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

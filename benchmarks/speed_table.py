@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import scaling
+from benchmarks.figures import three_digits
 from benchmarks.speed import gain, pruning_gain
 
 HEADERS = {
@@ -30,7 +31,9 @@ def show_scaling(record):
     """Every result, and the line through each series."""
     table = Table("threads", "mode", "size", "ms", box=box.SIMPLE, title="Ours alone")
     for result in record["results"]:
-        table.add_row(str(result["threads"]), result["mode"], scaling.size(result), _number(result["milliseconds"]))
+        table.add_row(
+            str(result["threads"]), result["mode"], scaling.size(result), three_digits(result["milliseconds"])
+        )
     lines = Table("threads", "mode", "series", "ns each", "ms at none", "R²", box=box.SIMPLE, title="Straight lines")
     for (series, mode, threads), results in scaling.grouped(record["results"]).items():
         fit = scaling.line(results)
@@ -60,7 +63,7 @@ def _table(results):
             f"{result['activity_sparsity']:.1%}",
             f"{result['backward_sparsity']:.1%}",
             *([f"{result['asked']['parameter']:.0%}"] if pruned else []),
-            *(_number(result["milliseconds"][name]) for name in names),
+            *(three_digits(result["milliseconds"][name]) for name in names),
             "-" if gain(result) is None else f"{gain(result):.2f}x",
             f"{result['limit']['share']:.0%}",
         )
@@ -68,11 +71,6 @@ def _table(results):
     for result in memory:
         table.add_row(
             "MiB", f"{result['activity_sparsity']:.1%}", result["mode"][:5],
-            *([""] if pruned else []), *(_number(result["peak_memory_mib"][name]) for name in names), "", "",
+            *([""] if pruned else []), *(three_digits(result["peak_memory_mib"][name]) for name in names), "", "",
         )  # fmt: skip
     return table
-
-
-def _number(value):
-    """Three digits at least, and no more after the point than they need."""
-    return "-" if value is None else f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

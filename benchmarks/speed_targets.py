@@ -31,6 +31,11 @@ NOT_SLOWER = (0.9, (1, 1))  # at this parameter sparsity pruning slows down noth
 NOTHING_SILENT = {"ours_dense": 1.05, "keras_gru": 1.0}  # the time at an activity sparsity of 0, of theirs, at most
 READING = ("stream", "inference", 0.8, 1.5)  # the time, of that to read the active rows of weights, at most
 MEMORY = ("batch64", "training", "keras_gru", 0.6)  # the peak, of theirs, at most
+# Of spiking layers with surrogate gradients, where at most this share of entries spikes: how many times faster than the
+# fastest dense autodiff, and its memory at most, of the smallest. There is none for the step, which is both.
+SPIKING_AT = 0.02
+SPIKING_TARGETS = {"forward": 5, "backward": 20}
+SPIKING_MEMORY = {"kept_mib": ("kept between the passes", 0.3), "peak_memory_mib": ("peak memory of a step", 0.3)}
 
 
 class Verdict(NamedTuple):
@@ -56,6 +61,27 @@ def verdicts(results) -> list[Verdict]:
 def pruned_verdicts(results) -> list[Verdict]:
     """The verdicts that the results of a record with pruned weights allow, in the order of the results."""
     return [verdict for result in results for verdict in _pruned(result)]
+
+
+def spiking_verdicts(results) -> list[Verdict]:
+    """The verdicts that the results of a record of spiking layers allow, in the order of the results."""
+    return [verdict for result in results for verdict in _spiking(result)]
+
+
+def _spiking(result):
+    from benchmarks.lif_speed import gain, share_of_memory
+
+    if result["gradient"] != "surrogate" or result["asked"]["activity"] > SPIKING_AT:
+        return
+    name = f"{result['case']}, {100 * result['asked']['activity']:g} % spikes"
+    for pass_, wanted in SPIKING_TARGETS.items():
+        faster = gain(result, pass_)
+        if faster is not None:
+            yield Verdict(f"{name}, {pass_}: gain", f"{wanted:g}x", f"{faster:.1f}x", faster >= wanted)
+    for field, (what, most) in SPIKING_MEMORY.items():
+        share = share_of_memory(result, field)
+        if share is not None:
+            yield Verdict(f"{name}: {what}, of dense", f"at most {most:.0%}", f"{share:.0%}", share <= most)
 
 
 def _pruned(result):

@@ -9,16 +9,29 @@
   else may run on the machine: where another process takes a core, threads that spin made torch ten times slower.
 - Then one call is made untimed, since it finds the caches full of what ran before and not of its own weights.
 - Calls shorter than `SHORTEST` are repeated within a measurement until it is that long; the mean of its calls is taken.
+- Of an `After` the second call alone is timed, each time behind the first one, which finds its results in the caches.
 """
 
 import statistics
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 SHORTEST = 0.1  # seconds of one measurement
 WARM_UPS = 2
 GLANCE = 0.02  # seconds over which the process is watched for spinning threads
 AT_REST = 0.05  # cores in use at most
 PATIENCE = 1.0  # seconds to wait for rest at most
+
+
+class After(NamedTuple):
+    """A call that is given what `before` returns, and timed without it."""
+
+    before: Callable
+    timed: Callable
+
+    def __call__(self):
+        return self.timed(self.before())
 
 
 def interleaved_medians(calls, rounds) -> dict:
@@ -51,7 +64,16 @@ def come_to_rest():
 
 
 def _seconds(call, loops):
+    if isinstance(call, After):
+        return sum(_seconds_after(call) for _ in range(loops)) / loops
     start = time.perf_counter()
     for _ in range(loops):
         call()
     return (time.perf_counter() - start) / loops
+
+
+def _seconds_after(call):
+    given = call.before()
+    start = time.perf_counter()
+    call.timed(given)
+    return time.perf_counter() - start

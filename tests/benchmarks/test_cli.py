@@ -17,6 +17,16 @@ def test_list_names_every_task_preset_and_model(call):
     assert "psmnist" in table.stdout
 
 
+def test_list_names_the_cases_of_speed(call):
+    rows = json.loads(call("list", "--speed", "--json").stdout)
+    assert [(row["case"], row["layer"]) for row in rows if row["case"] in ("stream", "lif-fashion")] == [
+        ("stream", "EGRU"),
+        ("lif-fashion", "EventLIF"),
+    ]
+    assert "lif-fashion" in call("list").stdout
+    assert "psmnist" not in call("list", "--speed").stdout
+
+
 @pytest.mark.parametrize("command", [(), ("list",), ("run",), ("report",), ("speed",)])
 def test_help_explains_the_command_and_its_exit_codes(call, command):
     result = call(*command, "--help")

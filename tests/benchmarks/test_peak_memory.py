@@ -19,7 +19,7 @@ def workload():
 
 def test_the_peak_is_what_a_call_has_in_use_at_once_and_not_what_was_there_before():
     before = np.ones(32 * 2**20, "uint8")
-    used = peak_memory._peak_mib(lambda: np.ones(48 * 2**20, "uint8").sum())
+    used = peak_memory.peak_mib(lambda: np.ones(48 * 2**20, "uint8").sum())
     assert used == pytest.approx(48, abs=4)
     del before
 

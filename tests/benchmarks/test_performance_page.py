@@ -136,6 +136,97 @@ def test_pruned_weights_have_tables_and_targets_of_their_own(folder):
     assert "## `stream`" not in page  # a case of its own is what was measured unpruned
 
 
+def spiking_result(case, gradient, **figures):
+    passes = ("forward", "backward", "step")
+    times = {"ours": 10.0, "reference": 60.0, "plain_tensorflow": 45.0 if gradient == "surrogate" else None}
+    faster = {"reference": 6.0, "plain_tensorflow": 4.5 if gradient == "surrogate" else None}
+    return {
+        "case": case,
+        "description": f"200 units, {gradient}",
+        "gradient": gradient,
+        "asked": {"activity": 0.01},
+        "activity": 0.0102,
+        "active_share": 0.0176,
+        "milliseconds": dict.fromkeys(passes, times),
+        "speedups": dict.fromkeys(passes, faster),
+        "kept_mib": dict.fromkeys(times),
+        "peak_memory_mib": dict.fromkeys(times),
+        **figures,
+    }
+
+
+def growth_result(series, dt=1.0, spikes=1000):
+    times = {"ours": 1.0 + 2.0 / dt, "reference": 30.0 / dt if series == "dt" else None}
+    return {
+        "series": series,
+        "dt": dt,
+        "steps": round(100 / dt),
+        "spikes": spikes,
+        "share_of_spikes": spikes / 1e5,
+        "input_spikes": 5000,
+        "kept_bytes": {"counts": 1000, "codes": 12 * spikes},
+        "milliseconds": {"forward": times, "backward": times},
+    }
+
+
+@pytest.fixture
+def spiking_folder(folder):
+    """`folder` with records of spiking layers too."""
+    common = {name: json.loads((folder / "a.json").read_text())[name] for name in ("versions", "machine")}
+    memory = {
+        "kept_mib": {"ours": 2.0, "reference": 60.3, "plain_tensorflow": 40.0},
+        "peak_memory_mib": {"ours": 24.0, "reference": 119.0, "plain_tensorflow": 80.0},
+    }
+    cases = [spiking_result("lif-eventprop", "eventprop"), spiking_result("lif-fashion", "surrogate", **memory)]
+    record = {**common, "kind": "speed-lif", "command": "spike", "cases": cases}
+    (folder / "d.json").write_text(json.dumps(record))
+    results = [growth_result("spikes", spikes=n) for n in (1000, 2000)] + [growth_result("dt", dt) for dt in (2.0, 0.5)]
+    record = {**common, "kind": "speed-lif-growth", "command": "grow", "results": results}
+    (folder / "e.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_spiking_layers_have_a_section_and_targets_of_their_own(spiking_folder):
+    page = performance_page.to_markdown(spiking_folder, "performance").splitlines()
+    for line in (
+        "spike",
+        "grow",
+        "## Spiking layers",
+        "| `lif-fashion` | 200 units, surrogate |",
+        "| case | spikes | active | ms | EventLIF | reference | plain TensorFlow | gain |",
+        "| `lif-fashion` | 1.02 % | 1.76 % | backward | 10.0 | 60.0 | 45.0 | 4.5x |",
+        "| `lif-eventprop` | 1.02 % | 1.76 % | step | 10.0 | 60.0 | - | 6.0x |",
+        "| `lif-fashion` | 1.02 % | 1.76 % | kept | 2.00 | 60.3 | 40.0 | 5% |",
+        "| `lif-fashion` | 1.02 % | 1.76 % | peak | 24.0 | 119 | 80.0 | 30% |",
+        "| lif-fashion, 1 % spikes, backward: gain | 20x | 4.5x | no |",
+        "| lif-fashion, 1 % spikes: peak memory of a step, of dense | at most 30% | 30% | yes |",
+        "| spikes | bytes kept | 12 | 1e+03 | 1.0000 | 0.94 |",
+        "| dt | forward, ours | 0.02 | 1 | 1.0000 | 0.66 |",
+        "| steps of 2 ms | 50 | 1,000 | 5,000 | 13,000 | 2.00 | 15.0 | 2.00 | 15.0 |",
+        "| 2.00% spikes | 100 | 2,000 | 5,000 | 25,000 | 3.00 | - | 3.00 | - |",
+    ):
+        assert line in page
+    # Named cases come in their order, whatever the record's.
+    assert page.index("| `lif-fashion` | 200 units, surrogate |") < page.index(
+        "| `lif-eventprop` | 200 units, eventprop |"
+    )
+    tables = [line for line in page if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+
+
+def test_the_growth_of_eventprop_is_plotted(spiking_folder, call, tmp_path):
+    result = call("report", spiking_folder, "--performance", tmp_path / "performance.md")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "performance" / "eventprop-growth.png").read_bytes().startswith(PNG)
+    assert "![Growth of Eventprop](performance/eventprop-growth.png)" in (tmp_path / "performance.md").read_text()
+
+
+def test_without_records_of_spiking_layers_there_is_no_section_of_them(folder):
+    page = performance_page.to_markdown(folder, "performance")
+    assert "piking" not in page
+    assert "eventprop" not in page
+
+
 def test_unstructured_pruning_is_held_to_slow_nothing_down():
     result = pruned_result(0.9, [1, 1], ours=10.0, ours_unpruned=9.0) | {"case": "ptb", "mode": "training"}
     assert [verdict[1:] for verdict in speed_targets.pruned_verdicts([result])] == [("1x", "0.90x", False)]

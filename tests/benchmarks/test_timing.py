@@ -64,3 +64,20 @@ def test_rest_is_waited_for_but_not_for_ever(monkeypatch):
     readings = busy[0]
     timing.come_to_rest()
     assert busy[0] == readings
+
+
+def test_what_comes_before_a_call_is_not_timed(clock):
+    given = []
+
+    def before():
+        clock(7.0)
+        return "kept"
+
+    def timed(result):
+        given.append(result)
+        clock(0.04)
+
+    medians = timing.interleaved_medians({"a": timing.After(before, timed)}, rounds=1)
+    assert medians["a"] == pytest.approx(40.0)
+    # Each call has a preparation of its own: two to warm up, one to count the loops, one untimed, and 0.1 / 0.04 timed.
+    assert given == ["kept"] * (timing.WARM_UPS + 2 + 2)

@@ -98,7 +98,7 @@ class EventLIF(keras.layers.RNN):
         return_state: Boolean. Whether to return the last state, `y`, `v`, then `i` with a synapse and `wait` with a
             refractory period, in addition to the output. Default `False`.
         return_membrane: Boolean. Whether to return the membranes before their resets beside the spikes, of the same
-            shape. Default `False`.
+            shape; not for `keras.layers.Bidirectional`, which turns a single sequence round. Default `False`.
         go_backwards: Boolean (default `False`). If `True`, process the input sequence backwards and return the reversed
             sequence.
         stateful: Boolean (default `False`). If `True`, the last state for each sample at index i in a batch will be

@@ -1,7 +1,8 @@
 """Spikes between layers: the tensor that a layer returns carries its `SpikeLink` as Keras's tensors carry their masks.
 
 A layer that is given that very tensor finds the link; behind anything else (dropout, pooling, a slice) there is none,
-and gradients go the general way, which is exact for surrogates and for Eventprop of the step's order.
+and gradients go the general way, which is exact for surrogates; Eventprop's then differs where a unit behind spikes in
+the same step.
 """
 
 from keras.src.backend.common.tensor_attributes import get_tensor_attr, set_tensor_attr

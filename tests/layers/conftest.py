@@ -1,5 +1,7 @@
 """What the layer tests share: both implementations, and sequences and layers in which units speak and fall silent."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,12 @@ def implementation(request):
         if reason is not None:
             pytest.skip(f"the fused op is not available: {reason}")
     return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_objects_stay():
+    """Clearing Keras's session collects garbage, which need not look at all of TensorFlow before every test."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

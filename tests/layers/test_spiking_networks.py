@@ -143,7 +143,7 @@ class TestLinks:
             assert np.sum(first(x)) > 10
             errors.append(_largest_errors(found[1], found[0]))
             assert errors[-1][1] < 1e-12  # of the read-out's own kernel, which spikes do not pass
-        assert errors[0][0] < 0.5
+        assert 0.01 < errors[0][0] < 0.5  # two ways indeed
         for coarse, fine in zip(errors, errors[1:], strict=False):
             assert fine[0] < 0.7 * coarse[0]
 

@@ -36,6 +36,11 @@ for name, kind in options.items():
     y, *state = layer(x, mask=mask)
     results[name] = keras.ops.convert_to_numpy(y).tolist()
     results[f"{name} state"] = [keras.ops.convert_to_numpy(part).tolist() for part in state]
+    masked = keras.layers.Masking(-1.0)(np.where(mask[:, :, None], x, -1.0).astype("float32"))
+    for call in ({}, {"initial_state": layer.get_initial_state(len(x))}):
+        # Arrays of JAX hold no attributes; Keras keeps their masks elsewhere.
+        key = f"{name} masked" + (" from a state" if call else "")
+        results[key] = keras.ops.convert_to_numpy(layer(masked, **call)[0]).tolist()
     results[f"{name} jit"] = layer.supports_jit and LeakyReadout(2).supports_jit
     rnn = keras.layers.RNN(EventLIFCell(8, tau_mem=8.0, **kind), go_backwards=True, return_state=True)
     rnn.build(x.shape)
@@ -85,7 +90,7 @@ def case(tmp_path, spikes, spike_mask):
         layer = EventLIF(8, return_state=True, go_backwards=True, **options)
         y, *state = layer(arrays["x"], mask=spike_mask)
         assert np.any(np.asarray(y) != 0)
-        expected[name] = np.asarray(y)
+        expected[name] = expected[f"{name} masked"] = expected[f"{name} masked from a state"] = np.asarray(y)
         expected[f"{name} state"] = expected[f"{name} rnn state"] = np.stack(state)
         arrays |= {f"{name}-{i}": weight for i, weight in enumerate(layer.get_weights())}
         readout = LeakyReadout(2, "sum_exp", tau_mem=8.0, tau_syn=kind.get("tau_syn"), implementation="reference")

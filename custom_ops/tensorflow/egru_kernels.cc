@@ -1,6 +1,5 @@
 // The EGRU op kernels: they check shapes, allocate outputs and hand plain pointers to the engine.
 #include <limits>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -8,6 +7,7 @@
 #include "../engine/tiles.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "op_checks.h"
 #include "pruned_cache.h"
 #include "scheduler.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -22,12 +22,6 @@ using ::tensorflow::OpKernelContext;
 using ::tensorflow::Tensor;
 using ::tensorflow::TensorShape;
 
-absl::Status Expect(const Tensor& tensor, const char* name, const TensorShape& shape) {
-  if (tensor.shape() == shape) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("`", name, "` must have the shape ", shape.DebugString(),
-                                                 ", received ", tensor.shape().DebugString(), "."));
-}
-
 absl::Status ReadProducts(OpKernelConstruction* context, Products* products) {
   std::string name;
   TF_RETURN_IF_ERROR(context->GetAttr("products", &name));
@@ -37,20 +31,17 @@ absl::Status ReadProducts(OpKernelConstruction* context, Products* products) {
 
 absl::Status ReadOptions(OpKernelConstruction* context, EgruOptions* options) {
   std::string reset;
-  float height, width;
   TF_RETURN_IF_ERROR(context->GetAttr("reset", &reset));
   TF_RETURN_IF_ERROR(context->GetAttr("reset_after", &options->reset_after));
-  TF_RETURN_IF_ERROR(context->GetAttr("surrogate_height", &height));
-  TF_RETURN_IF_ERROR(context->GetAttr("surrogate_width", &width));
+  TF_RETURN_IF_ERROR(ReadNumber(context, "surrogate_height", &options->surrogate_height));
+  TF_RETURN_IF_ERROR(ReadNumber(context, "surrogate_width", &options->surrogate_width));
+  const double height = options->surrogate_height, width = options->surrogate_width;
   if (!(height > 0 && width > 0)) {
     return absl::InvalidArgumentError(absl::StrCat("`surrogate_height` and `surrogate_width` must be positive, received ",
                                                    height, " and ", width, "."));
   }
   TF_RETURN_IF_ERROR(ReadProducts(context, &options->products));
   options->reset = reset == "subtract" ? Reset::kSubtract : reset == "zero" ? Reset::kZero : Reset::kThreshold;
-  // The nearest short decimal is what the user wrote: 0.7f as 0.7, so that float64 results use 0.7.
-  options->surrogate_height = std::stod(absl::StrCat(height));
-  options->surrogate_width = std::stod(absl::StrCat(width));
   return absl::OkStatus();
 }
 
@@ -141,16 +132,6 @@ struct Wanted {
     return context->allocate_output(1, steps(all_c), c);
   }
 };
-
-// Runs `work`, turning a failed allocation into TensorFlow's own error.
-template <typename Work>
-void Run(OpKernelContext* context, const Work& work) {
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    context->SetStatus(absl::ResourceExhaustedError("out of memory for the scratch space of the EGRU sequence."));
-  }
-}
 
 void WriteCounters(const EgruCounters& found, Tensor* counters) {
   auto out = counters->flat<int64_t>();

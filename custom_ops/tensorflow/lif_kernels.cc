@@ -1,6 +1,5 @@
 // The event-LIF op kernels: they check shapes, allocate outputs and hand plain pointers to the engine.
 #include <algorithm>
-#include <new>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -8,6 +7,7 @@
 #include "../engine/lif.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "op_checks.h"
 #include "scheduler.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor_shape.h"
@@ -28,11 +28,6 @@ enum Input {
   kGradCarrier, kJumps
 };
 
-absl::Status Expect(const Tensor& tensor, const char* name, const TensorShape& shape) {
-  if (tensor.shape() == shape) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("`", name, "` must have the shape ", shape.DebugString(),
-                                                 ", received ", tensor.shape().DebugString(), "."));
-}
 absl::Status ExpectOrEmpty(const Tensor& tensor, const char* name, const TensorShape& shape) {
   return tensor.NumElements() == 0 ? absl::OkStatus() : Expect(tensor, name, shape);
 }
@@ -40,14 +35,6 @@ absl::Status ExpectOrEmpty(const Tensor& tensor, const char* name, const TensorS
 template <typename V>
 const V* Data(const Tensor& tensor) {
   return tensor.NumElements() ? tensor.flat<V>().data() : nullptr;
-}
-
-// The nearest short decimal is what the user wrote: 0.7f as 0.7, so that float64 results use 0.7.
-absl::Status ReadNumber(OpKernelConstruction* context, const char* name, double* number) {
-  float value;
-  TF_RETURN_IF_ERROR(context->GetAttr(name, &value));
-  *number = std::stod(absl::StrCat(value));
-  return absl::OkStatus();
 }
 
 absl::Status ReadOptions(OpKernelConstruction* context, LifOptions* options, bool* all_v) {
@@ -150,16 +137,6 @@ absl::Status ReadInputs(OpKernelContext* context, const LifOptions& options, Lif
              Data<T>(context->input(kGamma)),
              given(kMask) ? reinterpret_cast<const uint8_t*>(context->input(kMask).flat<bool>().data()) : nullptr};
   return absl::OkStatus();
-}
-
-// Runs `work`, turning a failed allocation into TensorFlow's own error.
-template <typename Work>
-void Run(OpKernelContext* context, const Work& work) {
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    context->SetStatus(absl::ResourceExhaustedError("out of memory for the lists of the LIF sequence."));
-  }
 }
 
 // One list of the parts, as an output.

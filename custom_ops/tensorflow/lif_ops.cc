@@ -71,12 +71,11 @@ absl::Status SequenceShape(InferenceContext* c) {
 
 // `carrier` is zero: one number an entry, whose gradient is that of the entry (its y, or with eventprop the time of its
 // spike in steps), so that a layer which knows the entries hands back a list and not a whole sequence. Counters: steps, input
-// events, spikes, entries. The last three attributes are for the gradient.
+// events, spikes, entries. The gradient of `spikes`, which counts those of each unit, is added to the costate of a unit at each
+// of its spikes; `time_constants` is for the gradient alone.
 REGISTER_OP("KerasEgru>LifSequence")
     .LIF_INPUTS.Attr("save_for_backward: bool")
     .Attr("time_constants: bool")
-    .Attr("rate_target: float")
-    .Attr("rate_strength: float")
     .Output("y: T")
     .Output("v: T")
     .Output("last_i: T")

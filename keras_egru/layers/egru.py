@@ -6,7 +6,13 @@ from keras.src.backend import get_keras_mask
 
 from keras_egru.layers import quantization
 from keras_egru.layers.egru_cell import EGRUCell, masked
-from keras_egru.layers.input_checks import assert_finite, check_sequences, time_mask, validation_is_on
+from keras_egru.layers.input_checks import (
+    assert_finite,
+    check_known_features,
+    check_sequences,
+    time_mask,
+    validation_is_on,
+)
 from keras_egru.layers.recording import is_recording, record
 from keras_egru.ops import checkpointed, fused_egru
 from keras_egru.ops.egru_sequence import IMPLEMENTATIONS, egru_sequence
@@ -257,11 +263,7 @@ class EGRU(keras.layers.RNN):
         return super().__call__(sequences, *args, **kwargs)
 
     def build(self, sequences_shape, initial_state_shape=None):
-        if len(sequences_shape) != 3 or sequences_shape[-1] is None:
-            raise ValueError(
-                f"`sequences` of layer '{self.name}' must have the shape [batch, time, features] with a known number "
-                f"of features, received {tuple(sequences_shape)}."
-            )
+        check_known_features(sequences_shape, self.name)
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 

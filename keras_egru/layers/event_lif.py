@@ -9,6 +9,7 @@ from keras_egru.layers.event_lif_cell import EventLIFCell
 from keras_egru.layers.input_checks import (
     assert_finite,
     assert_weights_finite,
+    check_known_features,
     check_sequences,
     time_mask,
     validation_is_on,
@@ -221,11 +222,7 @@ class EventLIF(keras.layers.RNN):
         return super().__call__(sequences, *args, **kwargs)
 
     def build(self, sequences_shape, initial_state_shape=None):
-        if len(sequences_shape) != 3 or sequences_shape[-1] is None:
-            raise ValueError(
-                f"`sequences` of layer '{self.name}' must have the shape [batch, time, features] with a known number "
-                f"of features, received {tuple(sequences_shape)}."
-            )
+        check_known_features(sequences_shape, self.name)
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 

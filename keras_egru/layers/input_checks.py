@@ -33,6 +33,15 @@ def check_sequences(sequences, layer_name: str) -> None:
         raise ValueError(f"`sequences` of layer '{layer_name}' has no time step, received the shape {shape}.")
 
 
+def check_known_features(shape, layer_name: str) -> None:
+    """Raises a ValueError unless `shape`, that of `sequences`, is `[batch, time, features]` with a known last size."""
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            f"`sequences` of layer '{layer_name}' must have the shape [batch, time, features] with a known number "
+            f"of features, received {tuple(shape)}."
+        )
+
+
 def checked_units(units) -> int:
     """`units` as an int.
 

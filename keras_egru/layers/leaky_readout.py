@@ -10,6 +10,7 @@ from keras_egru.layers import spike_links, time_constants
 from keras_egru.layers.input_checks import (
     assert_finite,
     assert_weights_finite,
+    check_known_features,
     check_sequences,
     checked_units,
     time_mask,
@@ -135,11 +136,7 @@ class LeakyReadout(keras.layers.Layer):
         return super().__call__(sequences, *args, **kwargs)
 
     def build(self, sequences_shape):
-        if len(sequences_shape) != 3 or sequences_shape[-1] is None:
-            raise ValueError(
-                f"`sequences` of layer '{self.name}' must have the shape [batch, time, features] with a known number "
-                f"of features, received {tuple(sequences_shape)}."
-            )
+        check_known_features(sequences_shape, self.name)
         self.kernel = self.add_weight(
             shape=(sequences_shape[-1], self.units),
             name="kernel",

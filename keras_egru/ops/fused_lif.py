@@ -29,9 +29,12 @@ def why_not(dtype, constants) -> str | None:
 
 def run(
     inputs, state, kernel, recurrent_kernel, decay, constants,
-    *, link, mask, rate_target, rate_strength, train_decays, all_v, training,
+    *, link, mask, train_decays, all_v, training,
 ):  # fmt: skip
-    """`(y, v, state, counts, codes, carrier, counters)` of `lif_sequence`."""
+    """`(y, v, state, counts, codes, carrier, spikes, counters)` of `lif_sequence`.
+
+    `spikes`, `[units]`, counts those of the batch; its gradient is added to dL/dv of a unit at each of its spikes.
+    """
     import tensorflow as tf
 
     _register_gradient()
@@ -55,7 +58,6 @@ def run(
         surrogate=SURROGATES.get(type(surrogate), "boxcar"), surrogate_height=getattr(surrogate, "height", 1.0),
         surrogate_slope=getattr(surrogate, "slope", 1.0), surrogate_width=getattr(surrogate, "width", 1.0),
         all_v=all_v, save_for_backward=bool(training), time_constants=bool(train_decays),
-        rate_target=rate_target, rate_strength=rate_strength,
     )  # fmt: skip
     y = out.y[:, -1] if constants.spiking else state.y
     if mask is not None and constants.spiking:
@@ -66,7 +68,7 @@ def run(
         y,
         None if state.wait is None else out.last_wait,
     )
-    return out.y, out.v, last, out.counts, out.codes, out.carrier, tf.unstack(out.counters, num=4)
+    return out.y, out.v, last, out.counts, out.codes, out.carrier, out.spikes, tf.unstack(out.counters, num=4)
 
 
 def _last_valid(y, mask, initial):
@@ -78,25 +80,24 @@ def _last_valid(y, mask, initial):
     return tf.where((last > 0)[:, None], tf.gather(y, tf.maximum(last - 1, 0), batch_dims=1), initial)
 
 
-def _gradient(op, grad_y, grad_v, grad_last_i, _wait, _counts, _codes, _values, grad_carrier, *_):
+def _gradient(op, *grads_of_outputs):
     import tensorflow as tf
+
+    given = dict(zip(NAMES, grads_of_outputs, strict=True))
 
     raw = library.load()
     inputs = list(op.inputs)
     options = {name: attribute(op, name) for name in OPTIONS}
     saved = {name: output for name, output in zip(NAMES, op.outputs, strict=True) if name in SAVED}
-    spikes = op.outputs[NAMES.index("spikes")]
     if not op.get_attr("save_for_backward"):
-        out = raw.keras_egru_lif_sequence(
-            *inputs, **options, save_for_backward=True, time_constants=False, rate_target=0.0, rate_strength=0.0
-        )
-        saved, spikes = {name: getattr(out, name) for name in SAVED}, out.spikes
+        out = raw.keras_egru_lif_sequence(*inputs, **options, save_for_backward=True, time_constants=False)
+        saved = {name: getattr(out, name) for name in SAVED}
     dtype = inputs[0].dtype
     upstream = [
-        tf.zeros([0] * rank, dtype) if is_filled_in(grad) else grad
-        for grad, rank in ((grad_y, 3), (grad_v, 3), (grad_last_i, 2), (grad_carrier, 1))
+        tf.zeros([0] * rank, dtype) if is_filled_in(given[name]) else given[name]
+        for name, rank in (("y", 3), ("v", 3), ("last_i", 2), ("carrier", 1), ("spikes", 1))
     ]
-    arguments = (*inputs, *saved.values(), *upstream, _jumps(op, spikes))
+    arguments = (*inputs, *saved.values(), *upstream)
     grads = raw.keras_egru_lif_sequence_grad(*arguments, **options, time_constants=op.get_attr("time_constants"))
     linked = inputs[1].shape.num_elements() != 0  # a link that is there is of an unknown size, or has entries
     grad_inputs = None
@@ -114,18 +115,6 @@ NAMES = (
     "y", "v", "last_i", "last_wait", "counts", "codes", "values", "carrier", "input_counts", "input_index",
     "input_value", "spikes", "counters",
 )  # fmt: skip
-
-
-def _jumps(op, spikes):
-    """What the rate regularisation adds to dL/dv at each spike of a unit, `[units]`; empty without one."""
-    import tensorflow as tf
-
-    strength, dtype = op.get_attr("rate_strength"), spikes.dtype
-    if not strength or attribute(op, "gradient") != "eventprop":
-        return tf.zeros([0], dtype)
-    batch = tf.cast(tf.shape(op.inputs[0])[0], dtype)
-    tau_mem = -1.0 / tf.math.log(op.inputs[10])
-    return strength * tau_mem / batch * (spikes / batch - op.get_attr("rate_target"))
 
 
 _registered = False

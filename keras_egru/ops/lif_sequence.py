@@ -60,7 +60,7 @@ class LIFSequence(NamedTuple):
     state: The `LIFState` after the last step.
     link: `SpikeLink` for the next layer, or None.
     counters: `LIFCounters`; None in the reference.
-    penalty: Of the reference with `rate_strength`: zero, to be added to the loss for its gradient; else None.
+    penalty: With `rate_strength` and Eventprop: zero, to be added to the loss for its gradient; else None.
     """
 
     y: object
@@ -139,24 +139,29 @@ def lif_sequence(
     _validate(inputs, state, kernel, recurrent_kernel, decay, constants, mask, implementation)
     if mask is not None:
         mask = ops.cast(mask, "bool")
+    regularized = spiking and gradient == "eventprop" and rate_strength != 0.0
     reason = fused_lif.why_not(inputs.dtype, constants) if implementation != "reference" else ""
     if reason and implementation == "fused":
         raise RuntimeError(f'implementation="fused" cannot run: {reason}')
     if reason is None:
         if link is not None and (link.counts is None or link.gradient != gradient):
             link = None
-        y, v, state, counts, codes, carrier, counters = fused_lif.run(
-            inputs, state, kernel, recurrent_kernel, decay, constants, link=link, mask=mask, rate_target=rate_target,
-            rate_strength=rate_strength, train_decays=train_decays, all_v=all_v, training=training,
+        y, v, state, counts, codes, carrier, spikes, counters = fused_lif.run(
+            inputs, state, kernel, recurrent_kernel, decay, constants, link=link, mask=mask,
+            train_decays=train_decays, all_v=all_v, training=training,
         )  # fmt: skip
-        link = SpikeLink(gradient, counts, codes, carrier, None) if spiking and training else None
-        return LIFSequence(y if spiking else None, v, state, link, LIFCounters(*counters))
+        link, penalty = SpikeLink(gradient, counts, codes, carrier, None) if spiking and training else None, None
+        if regularized:
+            jumps = _rate_jumps(spikes, ops.shape(y)[0], decay.alpha, rate_target, rate_strength)
+            penalty = ops.sum(jumps * (spikes - ops.stop_gradient(spikes)))
+        return LIFSequence(y if spiking else None, v, state, link, LIFCounters(*counters), penalty)
     y, v, state, shift = _reference(inputs, state, kernel, recurrent_kernel, decay, constants, link, mask)
+    link = penalty = None
+    if regularized:
+        jumps = _rate_jumps(ops.sum(y, axis=(0, 1)), ops.shape(y)[0], decay.alpha, rate_target, rate_strength)
+        penalty = ops.sum(jumps * y * (v - ops.stop_gradient(v)))
     if spiking and gradient == "eventprop":
-        penalty = _rate_penalty(y, v, decay.alpha, rate_target, rate_strength) if rate_strength else None
         link, y = SpikeLink(gradient, None, None, None, shift), y + _amplitude(shift)
-    else:
-        link = penalty = None
     return LIFSequence(y if spiking else None, v if all_v else v[:, -1:], state, link, None, penalty)
 
 
@@ -221,13 +226,11 @@ def _amplitude(shift):
     return later - earlier
 
 
-def _rate_penalty(y, v, alpha, target, strength):
-    """Zero, of the gradient that the rate regularisation gives the membranes at their spikes."""
-    batch = ops.cast(ops.shape(y)[0], y.dtype)
-    tau_mem = -1.0 / ops.log(ops.stop_gradient(alpha))
-    mean = ops.sum(y, axis=(0, 1)) / batch
-    jumps = ops.stop_gradient(strength * tau_mem / batch * (mean - target) * y)
-    return ops.sum(jumps * (v - ops.stop_gradient(v)))
+def _rate_jumps(spikes, batch, alpha, target, strength):
+    """What the rate regularisation adds to dL/dv of a unit at each of its spikes, `[units]`; a constant."""
+    batch = ops.cast(batch, alpha.dtype)
+    tau_mem = -1.0 / ops.log(alpha)
+    return ops.stop_gradient(strength * tau_mem / batch * (spikes / batch - target))
 
 
 def _validate(inputs, state, kernel, recurrent_kernel, decay, constants, mask, implementation):

@@ -71,7 +71,7 @@ class TestKerasLayerChecks(TestCase):
             },
             expected_num_trainable_weights=2,
             expected_output_shape=(3, 2, 3),
-            expected_num_losses=3,
+            expected_num_losses=4,  # the rate is one, whose value is zero
         )
 
     def test_reference_with_trained_time_constants(self):

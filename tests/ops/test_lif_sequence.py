@@ -104,6 +104,26 @@ def test_rates_of_eventprop():
     assert largest_error(with_rates["gradient of kernel"], without["gradient of kernel"]) > 0.01
 
 
+@pytest.mark.parametrize("implementation", ["fused", "reference"])
+def test_rates_follow_the_scale_of_the_loss(implementation):
+    """As a loss scale of half precision or a distribution strategy needs."""
+    given = arguments((3, 20, 7, 9))
+    state = LIFState(given["v"], given["i"], given["y"], None)
+    found = []
+    for scale in (1.0, 1024.0):
+        with tf.GradientTape() as tape:
+            tape.watch(given["kernel"])
+            penalty = scale * lif_sequence(
+                given["inputs"], state, given["kernel"], given["recurrent_kernel"],
+                decays(given["tau_mem"], given["tau_syn"], 1.0), gradient="eventprop", rate_strength=0.3,
+                rate_target=2.0, training=True, implementation=implementation,
+            ).penalty  # fmt: skip
+        found.append(tape.gradient(penalty, given["kernel"]))
+        assert float(penalty) == 0.0
+    assert np.any(found[0])
+    np.testing.assert_allclose(found[1], 1024.0 * found[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("gradient", "current"), KINDS)
 def test_gradients_of_linked_layers(gradient, current):
     """A layer that gets the link of another one hands lists of gradients back: for surrogates the same as without."""

@@ -10,6 +10,7 @@ from keras_egru.constraints import OpenUnitInterval
 from keras_egru.initializers import Beta
 from keras_egru.layers import quantization
 from keras_egru.layers.input_checks import check_float, checked_units, is_symbolic
+from keras_egru.layers.step_tensors import step_dtype
 from keras_egru.ops.egru_step import RESETS, egru_step
 
 RATES = ("dropout", "recurrent_dropout", "output_dropout", "dropconnect", "zoneout")
@@ -165,7 +166,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
     @property
     def step_dtype(self) -> str:
         """The type in which the step is computed: events come of a comparison, which half precision would blur."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
+        return step_dtype(self)
 
     def build(self, input_shape):
         features = input_shape[-1]

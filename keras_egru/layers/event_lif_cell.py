@@ -8,7 +8,8 @@ from keras import constraints, initializers, ops, regularizers
 from keras_egru import surrogates
 from keras_egru.layers import time_constants
 from keras_egru.layers.input_checks import check_float, checked_units
-from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, decays, lif_step, reset_of
+from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
+from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, lif_step, reset_of
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -167,20 +168,13 @@ class EventLIFCell(keras.layers.Layer):
                 constraint=self.recurrent_constraint,
                 autocast=False,
             )
-        train = self.train_time_constants
-        self.tau_mem_of_units = time_constants.add_variable(
-            self, "tau_mem", self.tau_mem, self.units, time_constants.LEAST_TAU_MEM * self.dt, train
-        )
-        if self.tau_syn is not None:
-            self.tau_syn_of_units = time_constants.add_variable(
-                self, "tau_syn", self.tau_syn, self.units, time_constants.LEAST_TAU_SYN * self.dt, train
-            )
+        time_constants.add_variables(self)
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
 
     @property
     def step_dtype(self) -> str:
         """The type in which the step is computed."""
-        return time_constants.step_dtype(self)
+        return step_dtype(self)
 
     @property
     def constants(self) -> LIFConstants:
@@ -193,14 +187,10 @@ class EventLIFCell(keras.layers.Layer):
     def step_weights(self):
         """`(kernel, recurrent_kernel, Decays)` as tensors of `step_dtype`, without pruned weights."""
         dtype = self.step_dtype
-        tau_mem = time_constants.as_tensor(self.tau_mem_of_units, self.units, dtype)
-        tau_syn = None
-        if self.tau_syn is not None:
-            tau_syn = time_constants.as_tensor(self.tau_syn_of_units, self.units, dtype)
         return (
-            time_constants.kernel_tensor(self.kernel, self.kernel_mask, dtype),
-            time_constants.kernel_tensor(self.recurrent_kernel, self.recurrent_mask, dtype),
-            decays(tau_mem, tau_syn, self.dt),
+            kernel_tensor(self.kernel, self.kernel_mask, dtype),
+            kernel_tensor(self.recurrent_kernel, self.recurrent_mask, dtype),
+            time_constants.decays_of(self, dtype),
         )
 
     def to_state(self, states) -> LIFState:

@@ -17,9 +17,10 @@ from keras_egru.layers.input_checks import (
     validation_is_on,
 )
 from keras_egru.layers.recording import is_recording, record
+from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
 from keras_egru.ops import fused_lif
 from keras_egru.ops.lif_sequence import IMPLEMENTATIONS, lif_sequence
-from keras_egru.ops.lif_step import LIFConstants, LIFState, decays
+from keras_egru.ops.lif_step import LIFConstants, LIFState
 
 # What the op asks about: units that never spike, whatever the rest.
 _INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)
@@ -116,7 +117,7 @@ class LeakyReadout(keras.layers.Layer):
         self.validate_inputs = validate_inputs
         self.implementation = implementation
         self.supports_masking = True
-        reason = fused_lif.why_not(time_constants.step_dtype(self), _INTEGRATORS)
+        reason = fused_lif.why_not(step_dtype(self), _INTEGRATORS)
         if implementation == "fused" and reason is not None:
             raise RuntimeError(f"implementation=\"fused\" of layer '{self.name}' cannot run: {reason}")
         if implementation != "reference" and reason is None:
@@ -145,18 +146,11 @@ class LeakyReadout(keras.layers.Layer):
             constraint=self.kernel_constraint,
             autocast=False,
         )
-        train = self.train_time_constants
-        self.tau_mem_of_units = time_constants.add_variable(
-            self, "tau_mem", self.tau_mem, self.units, time_constants.LEAST_TAU_MEM * self.dt, train
-        )
-        if self.tau_syn is not None:
-            self.tau_syn_of_units = time_constants.add_variable(
-                self, "tau_syn", self.tau_syn, self.units, time_constants.LEAST_TAU_SYN * self.dt, train
-            )
+        time_constants.add_variables(self)
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
     def call(self, sequences, mask=None, training=False):
-        dtype = time_constants.step_dtype(self)
+        dtype = step_dtype(self)
         if validation_is_on(self.validate_inputs):
             sequences = assert_finite(sequences, "sequences", self.name)
             assert_weights_finite(self, self.name)
@@ -165,16 +159,12 @@ class LeakyReadout(keras.layers.Layer):
             link = None  # the exact way on goes through a current
         inputs, mask = ops.cast(sequences, dtype), time_mask(mask)
         zeros = ops.zeros((ops.shape(inputs)[0], self.units), dtype)
-        tau_mem = time_constants.as_tensor(self.tau_mem_of_units, self.units, dtype)
-        tau_syn = None
-        if self.tau_syn is not None:
-            tau_syn = time_constants.as_tensor(self.tau_syn_of_units, self.units, dtype)
         v = lif_sequence(
             inputs,
-            LIFState(zeros, None if tau_syn is None else zeros, zeros, None),
-            time_constants.kernel_tensor(self.kernel, self.kernel_mask, dtype),
+            LIFState(zeros, None if self.tau_syn is None else zeros, zeros, None),
+            kernel_tensor(self.kernel, self.kernel_mask, dtype),
             None,
-            decays(tau_mem, tau_syn, self.dt),
+            time_constants.decays_of(self, dtype),
             gradient="surrogate" if link is None else link.gradient,
             spiking=False,
             link=link,

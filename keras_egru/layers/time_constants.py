@@ -8,6 +8,7 @@ from keras import initializers, ops
 
 from keras_egru.constraints import AtLeast
 from keras_egru.layers.input_checks import is_symbolic
+from keras_egru.ops.lif_step import Decays, decays
 
 LEAST_TAU_MEM, LEAST_TAU_SYN = 3.0, 1.0  # in steps; Nowotny, Turner & Knight (section 4.9) clip at 3 ms and 1 ms
 
@@ -32,23 +33,40 @@ def serialized(value):
     return value if isinstance(value, float) else initializers.serialize(value)
 
 
-def add_variable(layer, name, value, units, least, trainable):
-    """The variable `[units]` of a time constant on `layer`, or the float itself where there is nothing to vary."""
-    if isinstance(value, float) and not trainable:
+def add_variables(layer) -> None:
+    """Builds `tau_mem_of_units` and `tau_syn_of_units` of `layer`, from its `tau_mem`, and its `tau_syn` if it has one.
+
+    A time constant is a variable `[units]`, or the float itself where there is nothing to vary.
+    """
+    layer.tau_mem_of_units = _variable(layer, "tau_mem", layer.tau_mem, LEAST_TAU_MEM)
+    layer.tau_syn_of_units = (
+        None if layer.tau_syn is None else _variable(layer, "tau_syn", layer.tau_syn, LEAST_TAU_SYN)
+    )
+
+
+def decays_of(layer, dtype) -> Decays:
+    """The `Decays` of a step of `layer`, whose variables have been added."""
+    tau_mem, tau_syn = (
+        None if value is None else _as_tensor(value, layer.units, dtype)
+        for value in (layer.tau_mem_of_units, layer.tau_syn_of_units)
+    )
+    return decays(tau_mem, tau_syn, layer.dt)
+
+
+def _variable(layer, name, value, least):
+    if isinstance(value, float) and not layer.train_time_constants:
         return value
-    initializer = initializers.Constant(value) if isinstance(value, float) else _positive(name, value)
     return layer.add_weight(
-        shape=(units,),
+        shape=(layer.units,),
         name=name,
-        initializer=initializer,
-        constraint=AtLeast(least),
-        trainable=trainable,
+        initializer=initializers.Constant(value) if isinstance(value, float) else _positive(name, value),
+        constraint=AtLeast(least * layer.dt),
+        trainable=layer.train_time_constants,
         autocast=False,
     )
 
 
-def as_tensor(value, units, dtype):
-    """`[units]`, from a float or a variable."""
+def _as_tensor(value, units, dtype):
     if isinstance(value, float):
         # As an array: Keras takes a Python float through float32 on its way to float64.
         return ops.convert_to_tensor(np.full((units,), value, dtype))
@@ -79,16 +97,3 @@ def checked_dt(dt):
     if not 0.0 < dt < math.inf:
         raise ValueError(f"`dt` must be a positive finite length of a step, received {dt}.")
     return float(dt)
-
-
-def step_dtype(layer):
-    """The type in which a layer computes: spikes come of a comparison, which half precision would blur."""
-    return "float64" if layer.compute_dtype == "float64" else "float32"
-
-
-def kernel_tensor(variable, mask, dtype):
-    """A kernel in `dtype`, without its pruned weights where it has a mask."""
-    if variable is None:
-        return None
-    weights = ops.cast(ops.convert_to_tensor(variable), dtype)
-    return weights if mask is None else weights * ops.cast(ops.convert_to_tensor(mask), dtype)

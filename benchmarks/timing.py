@@ -9,9 +9,11 @@
   else may run on the machine: where another process takes a core, threads that spin made torch ten times slower.
 - Then one call is made untimed, since it finds the caches full of what ran before and not of its own weights.
 - Calls shorter than `SHORTEST` are repeated within a measurement until it is that long; the mean of its calls is taken.
+- Python collects no garbage meanwhile, as in `timeit`: it would do so in the middle of anyone's call.
 - Of an `After` the second call alone is timed, each time behind the first one, which finds its results in the caches.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -64,6 +66,16 @@ def come_to_rest():
 
 
 def _seconds(call, loops):
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _uninterrupted_seconds(call, loops)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _uninterrupted_seconds(call, loops):
     if isinstance(call, After):
         return sum(_seconds_after(call) for _ in range(loops)) / loops
     start = time.perf_counter()

@@ -7,6 +7,7 @@
 
 #include "lif.h"
 #include "lif_membranes.h"
+#include "lif_weight_gradients.h"
 
 namespace keras_egru {
 namespace {
@@ -42,13 +43,16 @@ struct Sums {
   const Buffer<T> kernel, recurrent_kernel, alpha, beta, gamma;
 };
 
+constexpr int64_t kAhead = 4;  // steps, whose upstream gradients are on their way from memory
+
 template <typename T>
 class Backward {
  public:
   Backward(const LifUnits<T>& units, const LifSaved<T>& saved, const LifUpstream<T>& upstream, const LifGradients<T>& out,
            const Begins& entries, const Begins& inputs, const Sums<T>& sums)
       : units_(units), shape_(units.shape), options_(units.options), lif_(units.kernels.lif), saved_(saved),
-        upstream_(upstream), out_(out), entries_(entries), inputs_(inputs), sums_(sums), q_(units.width), m_(units.width),
+        upstream_(upstream), out_(out), entries_(entries), inputs_(inputs), sums_(sums),
+        weights_(units, sums.kernel.get(), sums.recurrent_kernel.get()), q_(units.width), m_(units.width),
         timing_(units.width), hold_(units.width), blocked_(units.width), event_index_(shape_.features),
         event_value_(shape_.features), entry_unit_(shape_.units), entry_sum_(shape_.units), spike_index_(shape_.units),
         spike_value_(shape_.units), membranes_(units), u_(sums.alpha.size() ? shape_.time * units.width : 0),
@@ -75,6 +79,8 @@ class Backward {
     for (int64_t s = Steps() - 1; s >= 0; --s) Step(s);
     Finish();
   }
+  // After the last sample.
+  void End() { weights_.Flush(); }
 
   // What the second forward pass is run for.
   void Before(int64_t t, const T* u, const T* current) {
@@ -123,39 +129,46 @@ class Backward {
     for (int64_t e = 0; e < count; ++e) entry_unit_[e] = saved_.entries.codes[begin + e] >> 1;
     std::fill_n(entry_sum_.get(), count, T{});
     // Where spikes jump on the membrane they arrive a step later: with the costate of the step after.
-    if (!has_current && s + 1 < Steps()) PassRecurrence(s, count, q_.get(), q_.get());
+    if (!has_current && s + 1 < Steps()) PassRecurrence(s, count, q_.get());
     if (s + 1 < Steps()) Propagate();  // after the last step q and m are what was asked of the final state
     if (has_current) {
       if (eventprop() && (linked || (units_.recurrent() && count > 0))) {
         lif_.difference_of_products(units_.width, m_.get(), units_.per_current.get(), q_.get(), units_.per_membrane.get(),
                                     timing_.get());
       }
-      PassRecurrence(s, count, m_.get(), eventprop() ? timing_.get() : m_.get());
+      weights_.Costate(m_.get());
+      PassRecurrence(s, count, eventprop() ? timing_.get() : m_.get());
     }
     Block(s);
+    Prefetch(s - kAhead);
     for (int64_t e = 0; e < count; ++e) PassEntry(t, begin + e, entry_sum_[e]);
     for (int64_t k = t; upstream_.v && k < (s + 1 < Steps() ? steps_[s + 1] : shape_.time); ++k) AddUpstream(k, q_.get());
     Unblock(s);
     const T* costate = has_current ? m_.get() : q_.get();
-    if (sums_.kernel.size()) AddRows(Events(t), costate, sums_.kernel);
+    if (!has_current) weights_.Costate(costate);
+    if (weights_.inputs_wanted()) weights_.Inputs(Events(t));
     if (linked) PassLink(t, eventprop() ? timing_.get() : costate);
     if (out_.costates) std::copy_n(costate, shape_.units, out_.costates + Row(t) * shape_.units);
     if (u_.size()) AddTimeConstants(t);
+  }
+
+  // The upstream gradients of a step's entries, which lie apart.
+  void Prefetch(int64_t s) const {
+    if (!upstream_.y || s < 0) return;
+    const T* grad = upstream_.y + Row(steps_[s]) * shape_.units;
+    const int64_t begin = entries_.begin(b_, steps_[s]), count = entries_.count(b_, steps_[s]);
+    for (int64_t e = begin; e < begin + count; ++e) __builtin_prefetch(grad + (saved_.entries.codes[e] >> 1));
   }
 
   void Propagate() {
     lif_.costate({units_.width, units_.alpha.get(), units_.beta.get(), units_.gamma.get(), q_.get(), m_.get()});
   }
 
-  void AddRows(const StepEvents<T>& events, const T* costate, const Buffer<T>& sum) const {
-    lif_.add_to_rows(units_.width, events.count, events.index, events.value, costate, sum.get());
-  }
-
-  // Through the recurrent weights: the spikes of the s-th valid step met the costate; `worth` is what its entries get.
-  void PassRecurrence(int64_t s, int64_t count, const T* costate, const T* worth) {
+  // Through the recurrent weights: the spikes of the s-th valid step met the last costate; `worth` is what its entries get.
+  void PassRecurrence(int64_t s, int64_t count, const T* worth) {
     if (!units_.recurrent() || count == 0) return;
     lif_.dot_rows(units_.width, count, entry_unit_.get(), units_.recurrent_kernel.get(), worth, entry_sum_.get());
-    if (sums_.recurrent_kernel.size()) AddRows(Spikes(s), costate, sums_.recurrent_kernel);
+    if (weights_.spikes_wanted()) weights_.Spikes(Spikes(s));
   }
 
   void PassLink(int64_t t, const T* worth) {
@@ -170,7 +183,7 @@ class Backward {
     if (upstream_.entries) sum += upstream_.entries[entry];
     if (!eventprop()) {
       if (upstream_.y) sum += upstream_.y[Row(t) * shape_.units + n];
-      if ((code & 1) && options_.reset == LifReset::kZero) q_[n] = T(0);
+      if (options_.reset == LifReset::kZero && (code & 1)) q_[n] = T(0);
       q_[n] += saved_.values[entry] * sum;
       return;
     }
@@ -252,7 +265,7 @@ class Backward {
   }
 
   void FinishRecurrence() {
-    if (sums_.recurrent_kernel.size()) AddRows(Spikes(-1), q_.get(), sums_.recurrent_kernel);
+    if (weights_.spikes_wanted()) weights_.Spikes(Spikes(-1));
     if (!out_.initial_y) return;
     for (int64_t n = 0; n < shape_.units; ++n) entry_unit_[n] = static_cast<int32_t>(n);
     lif_.dot_rows(units_.width, shape_.units, entry_unit_.get(), units_.recurrent_kernel.get(), q_.get(),
@@ -268,6 +281,7 @@ class Backward {
   const LifGradients<T>& out_;
   const Begins &entries_, &inputs_;
   const Sums<T>& sums_;
+  LifWeightGradients<T> weights_;
   const Buffer<T> q_, m_;
   const Buffer<T> timing_;         // what moving an event in time is worth to the unit that it reaches, for a weight of one
   const Buffer<T> hold_;           // q of a unit when it goes on after its refractory period
@@ -322,7 +336,9 @@ void Reduce(const LifUnits<T>& units, Team& team, int64_t rows, int64_t parts, c
 template <typename T>
 void LifBackward(const LifShape& shape, const LifOptions& options, const LifInputs<T>& inputs, const LifSaved<T>& saved,
                  const LifUpstream<T>& upstream, const LifGradients<T>& gradients, Scheduler* scheduler) {
-  const LifUnits<T> units(shape, options, inputs);
+  LifInputs<T> read = inputs;
+  if (!gradients.link && !gradients.alpha) read.kernel = nullptr;
+  const LifUnits<T> units(shape, options, read);
   const Begins entries(options.spiking ? saved.entries.counts : nullptr, shape.batch, shape.time);
   const Begins events(inputs.link.counts ? inputs.link.counts : saved.input_counts, shape.batch, shape.time);
   Team team(scheduler, LifTeamSize(scheduler, shape));
@@ -333,6 +349,7 @@ void LifBackward(const LifShape& shape, const LifOptions& options, const LifInpu
     Backward<T> backward(units, saved, upstream, gradients, entries, events, *sums[part]);
     const int64_t end = FirstSample(part + 1, parts, shape.batch);
     for (int64_t b = FirstSample(part, parts, shape.batch); b < end; ++b) backward.Run(b);
+    backward.End();
   });
   const auto sum_of = [&](const Buffer<T> Sums<T>::*which) {
     return [&sums, which](int64_t part) { return ((*sums[part]).*which).get(); };

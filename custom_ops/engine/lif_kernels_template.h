@@ -42,32 +42,37 @@ void Costate(const CostateArguments<T>& arguments) {
   }
 }
 
+// As many sums as fit the registers beside a row.
+template <typename T>
+constexpr int kSums = sizeof(Vec<T>) == 64 ? 16 : 8;
+
 // The sums of `vectors` vectors stay in registers while all rows pass.
 template <typename T, int vectors>
-inline void AddRowsPart(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output) {
+void AddRowsPart(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output) {
   Vec<T> sum[vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) sum[v] = Load(output + v * Simd<T>::kLanes);
   for (int64_t r = 0; r < count; ++r) {
     const T* row = weights + index[r] * width;
     const T factor = value[r];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) sum[v] += factor * Load(row + v * Simd<T>::kLanes);
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) Store<T>(output + v * Simd<T>::kLanes, sum[v]);
+}
+
+// What is left of a width goes at once as well: the end of a loop over few rows costs as much as several of them.
+template <typename T, int vectors = kSums<T>>
+void AddRows(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output, int64_t j) {
+  constexpr int64_t part = vectors * Simd<T>::kLanes;
+  for (; j + part <= width; j += part) AddRowsPart<T, vectors>(width, count, index, value, weights + j, output + j);
+  if constexpr (vectors > 1) AddRows<T, vectors - 1>(width, count, index, value, weights, output, j);
 }
 
 template <typename T>
 void AddRows(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output) {
-  constexpr int64_t lanes = Simd<T>::kLanes;
-  int64_t j = 0;
-  for (; j + 8 * lanes <= width; j += 8 * lanes) AddRowsPart<T, 8>(width, count, index, value, weights + j, output + j);
-  if (j + 4 * lanes <= width) {
-    AddRowsPart<T, 4>(width, count, index, value, weights + j, output + j);
-    j += 4 * lanes;
-  }
-  for (; j < width; j += lanes) AddRowsPart<T, 1>(width, count, index, value, weights + j, output + j);
+  AddRows<T, kSums<T>>(width, count, index, value, weights, output, 0);
 }
 
 template <typename T>
@@ -79,20 +84,27 @@ void AddToRows(int64_t width, int64_t count, const int32_t* index, const T* valu
   }
 }
 
+// The products of `rows` rows with a vector that is loaded once for all of them.
+template <typename T, int rows>
+inline void DotRowsTogether(int64_t width, const int32_t* index, const T* weights, const T* vector, T* result) {
+  const T* row[rows];
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r) row[r] = weights + index[r] * width;
+  Vec<T> sum[rows] = {};
+  for (int64_t j = 0; j < width; j += Simd<T>::kLanes) {
+    const Vec<T> v = Load(vector + j);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) sum[r] += Load(row[r] + j) * v;
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r) result[r] = Sum<T>(sum[r]);
+}
+
 template <typename T>
 void DotRows(int64_t width, int64_t count, const int32_t* index, const T* weights, const T* vector, T* result) {
-  constexpr int64_t lanes = Simd<T>::kLanes, together = 4;
-  for (int64_t r = 0; r < count; ++r) {
-    const T* row = weights + index[r] * width;
-    Vec<T> sum[together] = {};
-    int64_t j = 0;
-    for (; j + together * lanes <= width; j += together * lanes) {
-#pragma GCC unroll 4
-      for (int s = 0; s < together; ++s) sum[s] += Load(row + j + s * lanes) * Load(vector + j + s * lanes);
-    }
-    for (; j < width; j += lanes) sum[0] += Load(row + j) * Load(vector + j);
-    result[r] = Sum<T>((sum[0] + sum[1]) + (sum[2] + sum[3]));
-  }
+  int64_t r = 0;
+  for (; r + 4 <= count; r += 4) DotRowsTogether<T, 4>(width, index + r, weights, vector, result + r);
+  for (; r < count; ++r) DotRowsTogether<T, 1>(width, index + r, weights, vector, result + r);
 }
 
 template <typename T>

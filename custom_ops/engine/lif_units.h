@@ -76,19 +76,17 @@ struct StepEvents {
   const T* value;
 };
 
-// The spikes among entries.
+// The spikes among entries, listed without a branch, which nobody could predict. `index` and `value` have room for all.
 template <typename T>
 StepEvents<T> SpikesOf(const int32_t* codes, int64_t count, int32_t* index, T* value) {
   int64_t found = 0;
   for (int64_t e = 0; e < count; ++e) {
-    if (codes[e] & 1) {
-      index[found] = codes[e] >> 1;
-      value[found++] = T(1);
-    }
+    index[found] = codes[e] >> 1;
+    value[e] = T(1);
+    found += codes[e] & 1;
   }
   return {found, index, value};
 }
-
 
 // The samples of a part of a batch that is cut in `parts`.
 inline int64_t FirstSample(int64_t part, int64_t parts, int64_t batch) { return batch * part / parts; }

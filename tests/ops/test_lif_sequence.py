@@ -50,6 +50,13 @@ def test_sizes(shape, gradient, current):
     compare(arguments(shape, current=current, density=0.2), gradient=gradient)
 
 
+@pytest.mark.parametrize("shape", [(3, 40, 2100, 65), (2, 200, 5, 700)])
+@pytest.mark.parametrize(("gradient", "current"), KINDS)
+def test_weights_of_more_rows_than_a_core_keeps_at_hand(shape, gradient, current):
+    """What meets a row waits then: for more events, in the first shape, or for more steps than may wait."""
+    compare(arguments(shape, current=current, density=0.3), gradient=gradient)
+
+
 @pytest.mark.parametrize(
     "surrogate",
     [surrogates.Triangular(0.7, 1.0), surrogates.FastSigmoid(50.0, 0.3), surrogates.Boxcar(0.3, 0.6)],

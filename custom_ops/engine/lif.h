@@ -71,6 +71,14 @@ struct LifLists {
   std::vector<T> values;  // ValuesOfEntry for each
   std::vector<int32_t> input_index;
   std::vector<T> input_value;
+
+  // Makes room for `samples` like the first one, and some more. Memory that nothing writes takes none.
+  void Expect(int64_t samples) {
+    codes.reserve(codes.size() * samples * 3 / 2);
+    values.reserve(values.size() * samples * 3 / 2);
+    input_index.reserve(input_index.size() * samples * 3 / 2);
+    input_value.reserve(input_value.size() * samples * 3 / 2);
+  }
 };
 
 template <typename T>

@@ -43,8 +43,6 @@ struct Sums {
   const Buffer<T> kernel, recurrent_kernel, alpha, beta, gamma;
 };
 
-constexpr int64_t kAhead = 4;  // steps, whose upstream gradients are on their way from memory
-
 template <typename T>
 class Backward {
  public:
@@ -72,6 +70,7 @@ class Backward {
       }
     }
     if (u_.size()) membranes_.Run(b, [this](int64_t t) { return Events(t); }, *this);  // once more, for its states
+    if (upstream_.y && options_.spiking) GatherUpstream();
     for (const Buffer<T>* state : {&q_, &m_, &hold_}) state->Zero();
     blocked_.Zero();
     blocked_units_.clear();
@@ -140,8 +139,7 @@ class Backward {
       PassRecurrence(s, count, eventprop() ? timing_.get() : m_.get());
     }
     Block(s);
-    Prefetch(s - kAhead);
-    for (int64_t e = 0; e < count; ++e) PassEntry(t, begin + e, entry_sum_[e]);
+    for (int64_t e = 0; e < count; ++e) PassEntry(begin + e, entry_sum_[e]);
     for (int64_t k = t; upstream_.v && k < (s + 1 < Steps() ? steps_[s + 1] : shape_.time); ++k) AddUpstream(k, q_.get());
     Unblock(s);
     const T* costate = has_current ? m_.get() : q_.get();
@@ -152,12 +150,21 @@ class Backward {
     if (u_.size()) AddTimeConstants(t);
   }
 
-  // The upstream gradients of a step's entries, which lie apart.
-  void Prefetch(int64_t s) const {
-    if (!upstream_.y || s < 0) return;
-    const T* grad = upstream_.y + Row(steps_[s]) * shape_.units;
-    const int64_t begin = entries_.begin(b_, steps_[s]), count = entries_.count(b_, steps_[s]);
-    for (int64_t e = begin; e < begin + count; ++e) __builtin_prefetch(grad + (saved_.entries.codes[e] >> 1));
+  // What is upstream of the sample's entries lies apart in memory: asked for all at once it is soon here.
+  void GatherUpstream() {
+    const int64_t first = entries_.begin(b_, 0), n = shape_.units;
+    gathered_.resize(entries_.begin(b_, shape_.time - 1) + entries_.count(b_, shape_.time - 1) - first);
+    T* to = gathered_.data();
+    for (int64_t t = 0; t < shape_.time; ++t) {
+      // With eventprop what moving a spike by a step would change, from what a spike at the steps beside it would.
+      const int64_t before = std::max<int64_t>(t - 1, 0), after = std::min(t + 1, shape_.time - 1);
+      const T per_step = T(1) / static_cast<T>(std::max<int64_t>(after - before, 1));
+      const int32_t* codes = saved_.entries.codes + entries_.begin(b_, t);
+      for (int64_t e = 0; e < entries_.count(b_, t); ++e) {
+        const T* y = upstream_.y + (codes[e] >> 1);
+        *to++ = eventprop() ? (y[Row(after) * n] - y[Row(before) * n]) * per_step : y[Row(t) * n];
+      }
+    }
   }
 
   void Propagate() {
@@ -178,28 +185,19 @@ class Backward {
   }
 
   // What a spike, or a membrane near the threshold, makes of q: that after the reset becomes that before it.
-  void PassEntry(int64_t t, int64_t entry, T sum) {
+  void PassEntry(int64_t entry, T sum) {
     const int32_t code = saved_.entries.codes[entry], n = code >> 1;
     if (upstream_.entries) sum += upstream_.entries[entry];
+    if (upstream_.y) sum += gathered_[entry - entries_.begin(b_, 0)];
     if (!eventprop()) {
-      if (upstream_.y) sum += upstream_.y[Row(t) * shape_.units + n];
       if (options_.reset == LifReset::kZero && (code & 1)) q_[n] = T(0);
       q_[n] += saved_.values[entry] * sum;
       return;
     }
-    if (upstream_.y) sum += ChangeInTime(t, n);
     const T after = options_.refractory > 0 ? hold_[n] : q_[n];
     q_[n] = (after * saved_.values[2 * entry + 1] - sum) / saved_.values[2 * entry];
     hold_[n] = T(0);
     if (upstream_.jumps) q_[n] += upstream_.jumps[n];
-  }
-
-  // What moving a spike by a step would change, from what a spike at the steps beside it would.
-  T ChangeInTime(int64_t t, int64_t n) const {
-    const int64_t before = std::max<int64_t>(t - 1, 0), after = std::min(t + 1, shape_.time - 1);
-    if (after == before) return T(0);
-    const T* y = upstream_.y + n;
-    return (y[Row(after) * shape_.units] - y[Row(before) * shape_.units]) / static_cast<T>(after - before);
   }
 
   // The gradient of the membranes that step t shows.
@@ -295,6 +293,7 @@ class Backward {
   LifMembranes<T> membranes_;
   const Buffer<T> u_, current_;  // [time, width] what every step started from
   std::vector<int64_t> steps_;   // that are not masked
+  std::vector<T> gathered_;      // upstream of the sample's entries
   std::vector<int32_t> blocked_units_;
   int64_t b_ = 0;
 };

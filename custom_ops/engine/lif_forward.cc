@@ -119,6 +119,7 @@ LifCounters LifForward(const LifShape& shape, const LifOptions& options, const L
     int64_t link_begin = link ? std::accumulate(link, link + first * shape.time, int64_t{0}) : 0;
     for (int64_t b = first; b < end; ++b) {
       counters[part] = forward.Run(b, link_begin);
+      if (b == first) (*lists)[part].Expect(end - first);
       if (link) link_begin = std::accumulate(link + b * shape.time, link + (b + 1) * shape.time, link_begin);
     }
   });

@@ -139,16 +139,19 @@ absl::Status ReadInputs(OpKernelContext* context, const LifOptions& options, Lif
   return absl::OkStatus();
 }
 
-// One list of the parts, as an output.
+// One list of the parts, as an output. They are given up on the way.
 template <typename V, typename T>
-absl::Status Join(OpKernelContext* context, int output, const std::vector<LifLists<T>>& lists,
+absl::Status Join(OpKernelContext* context, int output, std::vector<LifLists<T>>& lists,
                   std::vector<V> LifLists<T>::*which) {
   int64_t size = 0;
   for (const LifLists<T>& part : lists) size += (part.*which).size();
   Tensor* joined;
   TF_RETURN_IF_ERROR(context->allocate_output(output, {size}, &joined));
   V* to = joined->flat<V>().data();
-  for (const LifLists<T>& part : lists) to = std::copy((part.*which).begin(), (part.*which).end(), to);
+  for (LifLists<T>& part : lists) {
+    to = std::copy((part.*which).begin(), (part.*which).end(), to);
+    std::vector<V>().swap(part.*which);
+  }
   return absl::OkStatus();
 }
 
@@ -191,9 +194,7 @@ class LifSequenceOp : public OpKernel {
       OP_REQUIRES_OK(context, Join(context, 6, lists, &LifLists<T>::values));
       OP_REQUIRES_OK(context, Join(context, 9, lists, &LifLists<T>::input_index));
       OP_REQUIRES_OK(context, Join(context, 10, lists, &LifLists<T>::input_value));
-      Tensor* carrier;
-      OP_REQUIRES_OK(context, context->allocate_output(7, {lists_entries ? found.entries : 0}, &carrier));
-      carrier->flat<T>().setZero();
+      context->set_output(7, context->mutable_output(6)->Slice(0, lists_entries ? found.entries : 0));
       auto out = counters->flat<int64_t>();
       out(0) = found.steps;
       out(1) = found.input_events;

@@ -69,10 +69,10 @@ absl::Status SequenceShape(InferenceContext* c) {
       .Input("gamma: T")                                               \
       .Input("mask: bool")
 
-// `carrier` is zero: one number an entry, whose gradient is that of the entry (its y, or with eventprop the time of its
-// spike in steps), so that a layer which knows the entries hands back a list and not a whole sequence. Counters: steps, input
-// events, spikes, entries. The gradient of `spikes`, which counts those of each unit, is added to the costate of a unit at each
-// of its spikes; `time_constants` is for the gradient alone.
+// `carrier` has one number an entry. It means nothing; its gradient is that of the entry (its y, or with eventprop the time of
+// its spike in steps), so that a layer which knows the entries hands back a list and not a whole sequence. Counters: steps,
+// input events, spikes, entries. The gradient of `spikes`, which counts those of each unit, is added to the costate of a unit
+// at each of its spikes; `time_constants` is for the gradient alone.
 REGISTER_OP("KerasEgru>LifSequence")
     .LIF_INPUTS.Attr("save_for_backward: bool")
     .Attr("time_constants: bool")

@@ -24,8 +24,8 @@ class SpikeLink(NamedTuple):
     where it is needed and nowhere else, and for Eventprop that of the spikes' times.
 
     gradient: `"surrogate"` or `"eventprop"`.
-    counts, codes, carrier: The entries, of the fused implementation; else None. `carrier` is zero: it carries the
-        gradient.
+    counts, codes, carrier: The entries, of the fused implementation; else None. `carrier` carries the
+        gradient; its values mean nothing.
     shift: Of the reference with Eventprop `[batch, time, units]`: zero, and differentiable in the times of the spikes,
         in steps; else None.
     """

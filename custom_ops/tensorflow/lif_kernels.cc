@@ -98,14 +98,15 @@ absl::Status ReadInputs(OpKernelContext* context, const LifOptions& options, Lif
         absl::StrCat("`inputs` must have the shape [batch, time, features] and `kernel` [features, units], received ",
                      x.shape().DebugString(), " and ", kernel.shape().DebugString(), "."));
   }
-  *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2), kernel.dim_size(1)};
+  const auto given = [&](int i) { return context->input(i).NumElements() > 0; };
+  // Beside a link `inputs` has no features: it tells the batch and the steps.
+  *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2) + (given(kLinkCounts) ? kernel.dim_size(0) : 0), kernel.dim_size(1)};
   const int64_t n = shape->units;
   if (shape->batch == 0 || shape->time == 0 || n == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("`inputs` must hold at least one sequence of at least one step, received ", x.shape().DebugString(),
                      " for ", n, " units."));
   }
-  const auto given = [&](int i) { return context->input(i).NumElements() > 0; };
   TF_RETURN_IF_ERROR(Expect(kernel, "kernel", {shape->features, n}));
   TF_RETURN_IF_ERROR(ExpectOrEmpty(context->input(kRecurrentKernel), "recurrent_kernel", {n, n}));
   TF_RETURN_IF_ERROR(Expect(context->input(kAlpha), "alpha", {n}));

@@ -45,7 +45,7 @@ def run(
 
     surrogate = constants.surrogate
     out = library.load().keras_egru_lif_sequence(
-        inputs,
+        inputs if link is None else inputs[:, :, :0],  # the spikes are in the link: none are kept for the backward pass
         tf.zeros([0, 0], tf.int32) if link is None else link.counts,
         tf.zeros([0], tf.int32) if link is None else link.codes,
         given(None if link is None else link.carrier, 1),

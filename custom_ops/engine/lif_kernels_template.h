@@ -62,17 +62,19 @@ void AddRowsPart(int64_t width, int64_t count, const int32_t* index, const T* va
   for (int v = 0; v < vectors; ++v) Store<T>(output + v * Simd<T>::kLanes, sum[v]);
 }
 
-// What is left of a width goes at once as well: the end of a loop over few rows costs as much as several of them.
-template <typename T, int vectors = kSums<T>>
-void AddRows(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output, int64_t j) {
+// Columns from j on. What is left of a width goes at once as well: the end of a loop over few rows costs as much as several
+// of them.
+template <typename T, int vectors>
+void AddRowsFrom(int64_t j, int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights,
+                 T* output) {
   constexpr int64_t part = vectors * Simd<T>::kLanes;
   for (; j + part <= width; j += part) AddRowsPart<T, vectors>(width, count, index, value, weights + j, output + j);
-  if constexpr (vectors > 1) AddRows<T, vectors - 1>(width, count, index, value, weights, output, j);
+  if constexpr (vectors > 1) AddRowsFrom<T, vectors - 1>(j, width, count, index, value, weights, output);
 }
 
 template <typename T>
 void AddRows(int64_t width, int64_t count, const int32_t* index, const T* value, const T* weights, T* output) {
-  AddRows<T, kSums<T>>(width, count, index, value, weights, output, 0);
+  AddRowsFrom<T, kSums<T>>(0, width, count, index, value, weights, output);
 }
 
 template <typename T>

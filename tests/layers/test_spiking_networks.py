@@ -115,6 +115,14 @@ class TestLinks:
         model.fit(spikes, np.zeros((4, 3)), verbose=0)
         assert found[-3:] == expected
 
+    @pytest.mark.skipif(library.why_not() is not None, reason=str(library.why_not()))
+    def test_a_linked_layer_keeps_no_spikes(self, kind, spikes):
+        """It reads them from the list."""
+        model = _network(kind, "fused")
+        graph = tf.function(lambda x: model(x, training=True)).get_concrete_function(tf.constant(spikes)).graph
+        sequences = [op for op in graph.get_operations() if op.type == "KerasEgru>LifSequence"]
+        assert [op.inputs[0].shape[-1] for op in sequences] == [6, 0, 0]
+
     def test_without_a_link_surrogate_gradients_are_the_same(self, implementation, spikes):
         model = _network({}, implementation)
         other = _network({}, implementation, between=lambda: keras.layers.Rescaling(1.0, dtype="float64"))

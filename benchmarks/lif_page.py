@@ -1,5 +1,7 @@
 """The section on spiking layers of `docs/performance.md`, from their speed and growth records."""
 
+from pathlib import Path
+
 from benchmarks import lif_growth, lif_speed, speed_records
 from benchmarks.figures import three_digits
 from benchmarks.lif_cases import LIF_CASES
@@ -8,6 +10,7 @@ from benchmarks.markdown import table
 
 NAMES = {"ours": "EventLIF", "reference": "reference", "plain_tensorflow": "plain TensorFlow"}
 PLOT = "eventprop-growth.png"
+NOTES = Path(__file__).with_name("lif_performance_notes.md")
 SPIKING = """
 `EventLIF` beside dense autodiff of the same network with the same gradients, which were compared before anything was
 timed: the *reference* is the layer's definition in `keras.ops`, *plain TensorFlow* what one writes without this
@@ -48,6 +51,7 @@ def parts(speeds, growths, images) -> list[str]:
         found += [SPIKING, _cases(cases), _times(cases)]
         if any(result[field]["ours"] is not None for result in cases for field in ("kept_mib", "peak_memory_mib")):
             found.append(_memory(cases))
+        found.append(NOTES.read_text().strip())
     if growths:
         points = [result for record in growths for result in record["results"]]
         found += ["### Growth of Eventprop", GROWTH, _fits(points), f"![Growth of Eventprop]({images}/{PLOT})"]

@@ -112,3 +112,21 @@ def make_lif():
         return layer
 
     return make
+
+
+@pytest.fixture
+def spike_gradients():
+    """A function of a layer and its input: gradients of a loss of spikes that differs from step to step, by weight."""
+    tf = pytest.importorskip("tensorflow")
+
+    def gradients(layer, x):
+        with tf.GradientTape() as tape:
+            y = layer(x, training=True)
+            # What Eventprop sees of amplitudes is how their gradient changes in time.
+            loss = tf.reduce_sum(y * np.sin(np.arange(np.prod(y.shape[1:]))).reshape(y.shape[1:]))
+            loss += sum(layer.losses)
+        names = [weight.name for weight in layer.trainable_weights]
+        values = [weight.value for weight in layer.trainable_weights]
+        return {name: np.asarray(g) for name, g in zip(names, tape.gradient(loss, values), strict=True)}
+
+    return gradients

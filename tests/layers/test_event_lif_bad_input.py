@@ -264,3 +264,40 @@ def test_fused_with_a_surrogate_of_one_s_own():
     layer = EventLIF(3, surrogate=Flat())
     assert layer.supports_jit
     assert layer(GOOD).shape == (2, 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_validation_names_nan_and_inf_in_inputs_states_and_weights(implementation, kind, make_lif, spikes, bad):
+    layer = make_lif(
+        name="watched", recurrent=True, train_time_constants=True, validate_inputs=True, implementation=implementation,
+        **kind,
+    )  # fmt: skip
+    rest = [np.array(state) for state in layer.get_initial_state(4)]
+    assert np.all(np.isfinite(layer(spikes, initial_state=rest)))
+    poisoned = spikes.copy()
+    poisoned[2, 3, 1] = bad
+    with pytest.raises(ValueError, match="`sequences` of layer 'watched' holds NaN or Inf in 1 of 288 entries"):
+        layer(poisoned)
+    rest[1][0, 0] = bad
+    with pytest.raises(ValueError, match="`initial_state` of layer 'watched' holds NaN or Inf in 1 of 20 entries"):
+        layer(spikes, initial_state=rest)
+    for variable in layer.cell.weights:
+        before = variable.numpy()
+        variable.assign(np.where(np.arange(before.size).reshape(before.shape) == 3, bad, before))
+        with pytest.raises(ValueError, match=f"`{variable.name}` of layer 'watched' holds NaN or Inf in 1 of"):
+            layer(spikes)
+        variable.assign(before)
+
+
+def test_validation_in_a_graph_raises_when_the_graph_runs(implementation, spikes):
+    tf = pytest.importorskip("tensorflow")
+    layer = EventLIF(5, name="watched", validate_inputs=True, implementation=implementation)
+    model = keras.Sequential([keras.Input((12, 6)), layer])
+    assert np.all(np.isfinite(model.predict(spikes, verbose=0)))
+    poisoned = spikes.copy()
+    poisoned[0, 0, 0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`sequences` of layer 'watched' holds NaN or Inf"):
+        model.predict(poisoned, verbose=0)
+    layer.kernel.assign(np.full((6, 5), np.nan))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`kernel` of layer 'watched' holds NaN or Inf"):
+        model.predict(spikes, verbose=0)

@@ -184,7 +184,8 @@ class LeakyReadout(keras.layers.Layer):
             # Before the first valid step v is 0, which may be more than it gets to; where none is valid it is all.
             counts = ops.logical_or(mask, ops.logical_not(ops.any(mask, axis=1, keepdims=True)))
             v = ops.where(counts[:, :, None], v, -math.inf)
-        result = readouts.read_out(v, self.readout, self.dt, self.time_constant, self.threshold)
+        tau_mem = ops.cast(ops.convert_to_tensor(self.tau_mem_of_units), dtype)
+        result = readouts.read_out(v, self.readout, self.dt, self.time_constant, self.threshold, tau_mem)
         return ops.cast(result, self.compute_dtype)
 
     def compute_output_shape(self, sequences_shape):

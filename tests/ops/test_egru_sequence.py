@@ -1,5 +1,6 @@
 """The op against its reference: values, gradients and counters."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -238,26 +239,32 @@ def test_nan_and_infinity_come_through():
     assert np.isfinite(np.asarray(out.y)[1]).all()
 
 
+def digest():
+    """Of all values and gradients of a problem."""
+    shape = (70, 6, 5, 200)
+    given, upstream = arguments(shape, dtype="float32"), weights_of_loss(shape, "float32")
+    out = values_and_gradients(given, upstream, implementation="fused", training=True)
+    out.pop("counters")
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in out.values())).hexdigest()
+
+
 def test_same_result_with_any_number_of_threads():
     code = """
-import hashlib, sys
+import sys
 import tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
-from tests.ops.cases import arguments, values_and_gradients, weights_of_loss
-shape = (70, 6, 5, 200)
-given, upstream = arguments(shape, dtype="float32"), weights_of_loss(shape, "float32")
-out = values_and_gradients(given, upstream, implementation="fused", training=True)
-out.pop("counters")
-print(hashlib.sha256(b"".join(value.numpy().tobytes() for value in out.values())).hexdigest())
+from tests.ops.test_egru_sequence import digest
+print(digest())
 """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     environment = {**os.environ, "PYTHONPATH": root}
     runs = [
         subprocess.run([sys.executable, "-c", code, threads], cwd=root, env=environment, capture_output=True, text=True)
-        for threads in ("1", "2", "5")
+        for threads in ("1", "5")
     ]
-    assert [run.returncode for run in runs] == [0, 0, 0], runs[0].stderr
-    assert runs[0].stdout == runs[1].stdout == runs[2].stdout != ""
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    # As many threads as there are cores are those of this process.
+    assert runs[0].stdout == runs[1].stdout == digest() + "\n"
 
 
 @pytest.mark.parametrize("implementation", ["fused", "reference"])

@@ -96,6 +96,7 @@ def readout_layer(config, classes, seed):
         dt=config.dt,
         readout=config.readout,
         threshold=config.threshold,
+        phantom=config.first_spike_phantom,
         kernel_initializer=_initializer(config, "output", seed) or "glorot_uniform",
         name="readout",
     )

@@ -67,6 +67,7 @@ class SpikingConfig(RunConfig):
     readout_tau_syn: Positive | None = Field(None, description="null for tau_syn")
     first_spike_tau: Positive = Field(1.0, description="tau_0 of the loss of first spikes")
     first_spike_late: Positive = Field(3.0, description="tau_1 of that loss, of the penalty of late spikes")
+    first_spike_phantom: NonNegative = Field(1.0, description="milliseconds a unit of potential, of silent outputs")
     first_spike_weight: NonNegative = Field(3.6e-4, description="alpha of that loss, of the penalty of late spikes")
 
     # Initial weights: normal, and Keras's own where the spread is null

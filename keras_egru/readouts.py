@@ -13,7 +13,7 @@ READOUTS = ("sum", "sum_exp", "max", "last", "first_spike")
 
 
 def read_out(
-    v, readout: str, dt: float = 1.0, time_constant: float | None = None, threshold: float = 1.0, tau_mem=20.0
+    v, readout: str, dt: float = 1.0, time_constant: float | None = None, threshold: float = 1.0, phantom: float = 1.0
 ):
     """The reduction of that name: `[batch, classes]`.
 
@@ -23,7 +23,7 @@ def read_out(
         dt: Float > 0, milliseconds a step. Default 1.0.
         time_constant: Of `"sum_exp"` alone, see `exponential_sum`. Default `None`.
         threshold: Of `"first_spike"` alone. Default 1.0.
-        tau_mem: Of `"first_spike"` alone, see `first_spike_time`. Default 20.0.
+        phantom: Of `"first_spike"` alone, see `first_spike_time`. Default 1.0.
 
     Raises:
         ValueError: the name is none of these, a number is not positive, or `v` has another rank or no step.
@@ -37,7 +37,7 @@ def read_out(
         return maximum(v)
     if readout == "last":
         return last(v)
-    return first_spike_time(v, dt, threshold, tau_mem)
+    return first_spike_time(v, dt, threshold, phantom)
 
 
 def sum_over_time(v, dt: float = 1.0):
@@ -118,39 +118,38 @@ def last(v):
     return v[:, -1]
 
 
-def first_spike_time(v, dt: float = 1.0, threshold: float = 1.0, tau_mem=20.0):
+def first_spike_time(v, dt: float = 1.0, threshold: float = 1.0, phantom: float = 1.0):
     """Time of the first upward crossing of `threshold`, between steps by linear interpolation.
 
     With k the first step at which `v_k > threshold`, it is `(k - 1 + (threshold - v_(k-1)) / (v_k - v_(k-1))) dt`. Its
     gradient, summed over both steps, is `-1 / slope` with `slope = (v_k - v_(k-1)) / dt`: a potential that just touches
     the threshold has a large one.
 
-    Two kinds of units have no slope at the threshold and get a *phantom* gradient, `-tau_mem` a unit of potential: one
-    that is above it at step 0, whose time is 0, with respect to `v_0`; and one that never crosses, whose time is
-    `T = steps * dt`, with respect to the last step, as if it had spiked at T (Nowotny et al., section 4.1). `tau_mem`
-    is of the order of `1 / slope` where potentials do cross: with much less, the pull of the label on its silent unit
-    is lost beside the push of the others on theirs, and outputs fall silent one after the other. The paper has the
-    phantom for the unit of the label alone. Here a silent unit of another class has it too, but `FirstSpikeLoss` hands
-    it no more than its share of a softmax over `-t / tau_0`, next to nothing once another unit has spiked.
+    Two kinds of units have no slope at the threshold and get a *phantom* gradient, `-phantom` milliseconds a unit of
+    potential: one that is above it at step 0, whose time is 0, with respect to `v_0`; and one that never crosses, whose
+    time is `T = steps * dt`, with respect to the last step, as if it had spiked at T (Nowotny et al., section 4.1). The
+    paper has it for the unit of the label alone. Here a silent unit of another class has it too, but `FirstSpikeLoss`
+    hands it no more than its share of a softmax over `-t / tau_0`, next to nothing once another unit has spiked.
+
+    Potentials that do cross have gradients of the order of their time constant. Where these push the units of labels
+    below the threshold one after the other, a phantom as large, such as 20, holds against them.
 
     Args:
         v: Float tensor, `[batch, time, classes]`.
         dt: Float > 0, milliseconds a step. Default 1.0.
         threshold: Float. Default 1.0.
-        tau_mem: Time constant of the potentials in milliseconds, a float > 0 or a tensor `[classes]`, for phantom
-            gradients. Default 20.0.
+        phantom: Float >= 0, of units that have no slope; 0 for none. Default 1.0.
 
     Returns:
         `[batch, classes]`, milliseconds in [0, steps * dt].
 
     Raises:
-        ValueError: `dt` or `tau_mem` is not a positive finite number, `threshold` is not finite, or `v` has another
-            rank or no step.
+        ValueError: `dt` is not a positive finite number, `phantom` is negative or not finite, `threshold` is not
+            finite, or `v` has another rank or no step.
     """
     _check_potential(v)
     check_positive("dt", dt)
-    if isinstance(tau_mem, (int, float)):
-        check_positive("tau_mem", tau_mem)
+    check_phantom(phantom)
     if not math.isfinite(threshold):
         raise ValueError(f"`threshold` must be a finite number, received {threshold!r}.")
     values = _at_least_float32(v)
@@ -165,8 +164,8 @@ def first_spike_time(v, dt: float = 1.0, threshold: float = 1.0, tau_mem=20.0):
     reached = ops.where(between, threshold - before, ops.zeros_like(before)) / rise
     interpolated = (ops.cast(step, values.dtype) - 1.0 + reached) * dt
     duration = ops.cast(ops.shape(values)[1], values.dtype) * dt
-    at_start = _phantom(values[:, 0], ops.zeros_like(duration), tau_mem)
-    at_end = _phantom(values[:, -1], duration, tau_mem)
+    at_start = _phantom(values[:, 0], ops.zeros_like(duration), phantom)
+    at_end = _phantom(values[:, -1], duration, phantom)
     times = ops.where(between, interpolated, ops.where(crosses, at_start, at_end))
     return ops.cast(times, v.dtype)
 
@@ -181,6 +180,12 @@ def check_positive(name, value):
     """Raises a ValueError that names the argument where `value` is not a positive finite number."""
     if not 0.0 < value < math.inf:
         raise ValueError(f"`{name}` must be a positive finite number, received {value!r}.")
+
+
+def check_phantom(value):
+    """Raises a ValueError where `value`, of the argument `phantom`, is negative or not finite."""
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"`phantom` must be a finite number of at least 0, received {value!r}.")
 
 
 def _check_potential(v):
@@ -200,6 +205,6 @@ def _at_step(v, step):
     return ops.squeeze(ops.take_along_axis(v, step[:, None, :], axis=1), axis=1)
 
 
-def _phantom(v, time, tau_mem):
-    """`time` with the gradient `-tau_mem` for `v`: the bracket is exactly zero."""
-    return time - tau_mem * (v - ops.stop_gradient(v))
+def _phantom(v, time, phantom):
+    """`time` with the gradient `-phantom` for `v`: the bracket is exactly zero."""
+    return time - phantom * (v - ops.stop_gradient(v))

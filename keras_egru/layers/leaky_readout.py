@@ -52,6 +52,8 @@ class LeakyReadout(keras.layers.Layer):
         dt: Float, the length of a step. Default 1.
         time_constant: Of the weights of `"sum_exp"`; None for the length of the sequences. Default None.
         threshold: Of `"first_spike"`. Default 1.
+        phantom: Of `"first_spike"`, how steeply the time of a unit that does not spike falls with its last potential:
+            float of at least 0, in the unit of `dt`; see `keras_egru.readouts.first_spike_time`. Default 1.
         train_time_constants: Boolean, whether `tau_mem` and `tau_syn` are trained, one a unit; they stay above 3 and 1
             steps. Default `False`.
         kernel_initializer: Initializer of `kernel`, `[features, units]`. Default `"glorot_uniform"`.
@@ -85,6 +87,7 @@ class LeakyReadout(keras.layers.Layer):
         dt: float = 1.0,
         time_constant: float | None = None,
         threshold: float = 1.0,
+        phantom: float = 1.0,
         train_time_constants: bool = False,
         kernel_initializer="glorot_uniform",
         kernel_regularizer=None,
@@ -100,6 +103,7 @@ class LeakyReadout(keras.layers.Layer):
             readouts.check_positive("time_constant", time_constant)
         if not math.isfinite(threshold):
             raise ValueError(f"`threshold` must be a finite number, received {threshold}.")
+        readouts.check_phantom(phantom)
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}, received {implementation!r}.")
         super().__init__(**kwargs)
@@ -110,6 +114,7 @@ class LeakyReadout(keras.layers.Layer):
         self.dt = time_constants.checked_dt(dt)
         self.time_constant = time_constant
         self.threshold = float(threshold)
+        self.phantom = float(phantom)
         self.train_time_constants = train_time_constants
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
@@ -184,8 +189,7 @@ class LeakyReadout(keras.layers.Layer):
             # Before the first valid step v is 0, which may be more than it gets to; where none is valid it is all.
             counts = ops.logical_or(mask, ops.logical_not(ops.any(mask, axis=1, keepdims=True)))
             v = ops.where(counts[:, :, None], v, -math.inf)
-        tau_mem = ops.cast(ops.convert_to_tensor(self.tau_mem_of_units), dtype)
-        result = readouts.read_out(v, self.readout, self.dt, self.time_constant, self.threshold, tau_mem)
+        result = readouts.read_out(v, self.readout, self.dt, self.time_constant, self.threshold, self.phantom)
         return ops.cast(result, self.compute_dtype)
 
     def compute_output_shape(self, sequences_shape):
@@ -205,6 +209,7 @@ class LeakyReadout(keras.layers.Layer):
             "dt": self.dt,
             "time_constant": self.time_constant,
             "threshold": self.threshold,
+            "phantom": self.phantom,
             "train_time_constants": self.train_time_constants,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),

@@ -153,6 +153,12 @@ def test_the_threshold_of_a_readout_must_be_finite(value):
         LeakyReadout(3, "first_spike", threshold=value)
 
 
+@pytest.mark.parametrize("value", [NAN, INF, -0.1])
+def test_a_phantom_gradient_is_no_less_than_none(value):
+    with pytest.raises(ValueError, match=f"`phantom` must be a finite number of at least 0, received {value}"):
+        LeakyReadout(3, "first_spike", phantom=value)
+
+
 @pytest.mark.parametrize("layer", [EventLIF, LeakyReadout])
 class TestSequences:
     @pytest.mark.parametrize("shape", [(4, 3), (2, 4, 3, 1), (3,)])

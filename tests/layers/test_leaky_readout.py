@@ -166,21 +166,20 @@ def test_first_spikes_that_never_come_have_a_phantom_gradient(implementation, sp
     assert np.all(gradient < 0)  # the time comes sooner with every weight
 
 
-@pytest.mark.parametrize("train_time_constants", [False, True])
-def test_phantom_gradients_are_as_steep_as_the_membranes_are_slow(implementation, spikes, train_time_constants):
+@pytest.mark.parametrize("phantom", [0.0, 9.0])
+def test_phantom_gradients_are_as_steep_as_they_are_asked_to_be(implementation, spikes, phantom):
     tf = pytest.importorskip("tensorflow")
-    options = {"tau_syn": 3.0, "tau_mem": 9.0, "threshold": 100.0, "implementation": implementation}
-    options["train_time_constants"] = train_time_constants
-    first, last = _make(readout="first_spike", **options), _make(readout="last", **options)
+    options = {"tau_syn": 3.0, "threshold": 100.0, "implementation": implementation}
+    first, last = _make(readout="first_spike", phantom=phantom, **options), _make(readout="last", **options)
     last.set_weights(first.get_weights())
     found = []
     for layer in (first, last):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(layer(spikes, training=True))
-        found.append(tape.gradient(loss, [weight.value for weight in layer.trainable_weights]))
-    for time, potential in zip(*found, strict=True):
-        assert np.any(np.asarray(time) != 0)
-        assert_allclose(time, -9.0 * np.asarray(potential), rtol=1e-12)
+        found.append(np.asarray(tape.gradient(loss, layer.kernel.value)))
+    time, potential = found
+    assert np.all(potential != 0)
+    assert_allclose(time, -phantom * potential, rtol=1e-12)
 
 
 def test_units_have_the_time_constants_that_were_drawn(implementation, spikes):
@@ -244,6 +243,7 @@ def test_config_round_trip_keeps_every_option():
         "dt": 0.5,
         "time_constant": 9.0,
         "threshold": 0.7,
+        "phantom": 5.0,
         "train_time_constants": True,
         "kernel_initializer": "he_normal",
         "kernel_regularizer": "l1",

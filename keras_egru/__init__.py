@@ -13,7 +13,15 @@ from keras_egru import (
     sparsity,
     surrogates,
 )
-from keras_egru.layers import EGRU, EGRUCell, EventLIF, EventLIFCell, ExponentialTrace, LeakyReadout
+from keras_egru.layers import (
+    EGRU,
+    EGRUCell,
+    EventLIF,
+    EventLIFCell,
+    ExponentialTrace,
+    LeakyReadout,
+    ThresholdedRNNCell,
+)
 
 __version__ = "0.1.0"
 
@@ -24,6 +32,7 @@ __all__ = [
     "EventLIFCell",
     "ExponentialTrace",
     "LeakyReadout",
+    "ThresholdedRNNCell",
     "__version__",
     "callbacks",
     "constraints",

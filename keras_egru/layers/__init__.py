@@ -1,4 +1,4 @@
-"""Keras layers: EGRU and event-LIF with their cells, what reads them out, and the conversion of EGRU's weights."""
+"""Keras layers: EGRU, event-LIF and their cells, a thresholded RNN cell, read-outs, and conversion of weights."""
 
 from keras_egru.layers import recording
 from keras_egru.layers.conversion import egru_to_gru_weights, from_evnn, gru_to_egru_weights, to_evnn
@@ -8,6 +8,7 @@ from keras_egru.layers.event_lif import EventLIF
 from keras_egru.layers.event_lif_cell import EventLIFCell
 from keras_egru.layers.exponential_trace import ExponentialTrace
 from keras_egru.layers.leaky_readout import LeakyReadout
+from keras_egru.layers.thresholded_rnn_cell import ThresholdedRNNCell
 
 __all__ = [
     "EGRU",
@@ -16,6 +17,7 @@ __all__ = [
     "EventLIFCell",
     "ExponentialTrace",
     "LeakyReadout",
+    "ThresholdedRNNCell",
     "egru_to_gru_weights",
     "from_evnn",
     "gru_to_egru_weights",

@@ -4,6 +4,7 @@ from keras_egru.ops.egru_sequence import Counters, EGRUSequence, egru_sequence
 from keras_egru.ops.egru_step import egru_step
 from keras_egru.ops.lif_sequence import LIFCounters, LIFSequence, SpikeLink, lif_sequence
 from keras_egru.ops.lif_step import Decays, LIFState, decays
+from keras_egru.ops.thresholded_rnn_step import thresholded_rnn_step
 
 __all__ = [
     "Counters",
@@ -17,4 +18,5 @@ __all__ = [
     "egru_sequence",
     "egru_step",
     "lif_sequence",
+    "thresholded_rnn_step",
 ]

@@ -131,8 +131,8 @@ def first_spike_time(v, dt: float = 1.0, threshold: float = 1.0, phantom: float 
     paper has it for the unit of the label alone. Here a silent unit of another class has it too, but `FirstSpikeLoss`
     hands it no more than its share of a softmax over `-t / tau_0`, next to nothing once another unit has spiked.
 
-    Potentials that do cross have gradients of the order of their time constant. Where these push the units of labels
-    below the threshold one after the other, a phantom as large, such as 20, holds against them.
+    A potential that does cross has the gradient `-tau_mem / (i - v)`. Where these push the units of labels below the
+    threshold one after the other, a phantom of the order of `tau_mem` holds against them.
 
     Args:
         v: Float tensor, `[batch, time, classes]`.

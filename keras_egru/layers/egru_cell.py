@@ -9,7 +9,7 @@ from keras_egru import surrogates
 from keras_egru.constraints import OpenUnitInterval
 from keras_egru.initializers import Beta
 from keras_egru.layers import quantization
-from keras_egru.layers.input_checks import check_float, checked_units, is_symbolic
+from keras_egru.layers.input_checks import check_float, check_states, checked_units, is_symbolic
 from keras_egru.layers.step_tensors import step_dtype
 from keras_egru.ops.egru_step import RESETS, egru_step
 
@@ -285,20 +285,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
 
     def check_states(self, states, batch) -> None:
         """Raises a ValueError unless `states` is `[y, c]`, each `[batch, units]` (unknown sizes pass)."""
-        if not isinstance(states, (list, tuple)) or len(states) != 2:
-            count = len(states) if isinstance(states, (list, tuple)) else f"a {type(states).__name__}"
-            raise ValueError(f"The state of '{self.name}' must be a list of two tensors, [y, c], received {count}.")
-        for name, state in zip(("y", "c"), states, strict=True):
-            check_float(state, f"state {name}", self.name)
-            shape = tuple(state.shape)
-            fits = (
-                len(shape) == 2 and shape[1] in (None, self.units) and (None in (shape[0], batch) or shape[0] == batch)
-            )
-            if not fits:
-                raise ValueError(
-                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), "
-                    f"received {shape}."
-                )
+        check_states(states, ("y", "c"), self.units, batch, self.name)
 
     # `keras.layers.RNN` asks for these two masks before its loop and resets them after it. The masks of the outputs and
     # of the recurrent weights live as long, so they are drawn and reset along with the recurrent one.

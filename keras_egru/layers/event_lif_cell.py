@@ -7,7 +7,7 @@ from keras import constraints, initializers, ops, regularizers
 
 from keras_egru import surrogates
 from keras_egru.layers import time_constants
-from keras_egru.layers.input_checks import check_float, checked_units
+from keras_egru.layers.input_checks import check_float, check_states, checked_units
 from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
 from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, lif_step, reset_of
 
@@ -224,21 +224,7 @@ class EventLIFCell(keras.layers.Layer):
     def check_states(self, states, batch) -> None:
         """Raises a ValueError unless `states` are the cell's states, each `[batch, units]` (unknown sizes pass)."""
         names = ["y", "v", *(["i"] if self.tau_syn is not None else []), *(["wait"] if self.refractory_steps else [])]
-        if not isinstance(states, (list, tuple)) or len(states) != len(names):
-            count = len(states) if isinstance(states, (list, tuple)) else type(states).__name__
-            raise ValueError(f"The state of '{self.name}' must be a list of [{', '.join(names)}], received {count}.")
-        for name, state in zip(names, states, strict=True):
-            check_float(state, f"state {name}", self.name)
-            shape = tuple(state.shape)
-            if (
-                len(shape) != 2
-                or shape[1] not in (None, self.units)
-                or (None not in (shape[0], batch) and shape[0] != batch)
-            ):
-                raise ValueError(
-                    f"The state `{name}` of '{self.name}' must have the shape ({batch}, {self.units}), "
-                    f"received {shape}."
-                )
+        check_states(states, names, self.units, batch, self.name)
 
     def get_initial_state(self, batch_size=None):
         zeros = [ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_size]

@@ -68,6 +68,26 @@ def check_float(tensor, argument: str, layer_name: str) -> None:
         raise TypeError(f"`{argument}` of layer '{layer_name}' must be of a floating-point type, received {name}.")
 
 
+def check_states(states, names, units: int, batch, layer_name: str) -> None:
+    """Raises unless `states` is a list of float tensors called `names`, each `[batch, units]` (unknown sizes pass).
+
+    Raises:
+        TypeError: a state is not of a floating-point type.
+        ValueError: there are more or fewer states, or one has another shape.
+    """
+    if not isinstance(states, (list, tuple)) or len(states) != len(names):
+        count = len(states) if isinstance(states, (list, tuple)) else type(states).__name__
+        raise ValueError(f"The state of '{layer_name}' must be a list of [{', '.join(names)}], received {count}.")
+    for name, state in zip(names, states, strict=True):
+        check_float(state, f"state {name}", layer_name)
+        shape = tuple(state.shape)
+        fits = len(shape) == 2 and shape[1] in (None, units) and (None in (shape[0], batch) or shape[0] == batch)
+        if not fits:
+            raise ValueError(
+                f"The state `{name}` of '{layer_name}' must have the shape ({batch}, {units}), received {shape}."
+            )
+
+
 def validation_is_on(layer_asks: bool) -> bool:
     """Whether inputs are checked for NaN and Inf: the layer asks, or the environment has `KERAS_EGRU_VALIDATE=1`."""
     return layer_asks or os.environ.get(VALIDATE_VARIABLE, "") not in ("", "0")

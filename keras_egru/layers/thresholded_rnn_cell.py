@@ -5,7 +5,7 @@ from keras import constraints, initializers, ops, regularizers
 
 from keras_egru import surrogates
 from keras_egru.initializers import Beta
-from keras_egru.layers.input_checks import check_float, checked_units
+from keras_egru.layers.input_checks import check_float, check_states, checked_units
 from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
 from keras_egru.ops.thresholded_rnn_step import thresholded_rnn_step
 
@@ -112,9 +112,9 @@ class ThresholdedRNNCell(keras.layers.Layer):
             setattr(self, name, variable)
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
 
-    def call(self, sequence, states, training=False):
+    def call(self, sequence, states):
         check_float(sequence, "sequence", self.name)
-        self.check_states(states, sequence.shape[0])
+        check_states(states, ("y",), self.units, sequence.shape[0], self.name)
         dtype = step_dtype(self)
         kernel, recurrent_kernel, threshold = (
             kernel_tensor(weight, None, dtype) for weight in (self.kernel, self.recurrent_kernel, self.threshold)
@@ -123,19 +123,6 @@ class ThresholdedRNNCell(keras.layers.Layer):
         y, _ = thresholded_rnn_step(ops.matmul(x, kernel), y, recurrent_kernel, threshold, surrogate=self.surrogate)
         y = ops.cast(y, self.compute_dtype)
         return y, [y]
-
-    def check_states(self, states, batch) -> None:
-        """Raises a ValueError unless `states` is `[y]`, `[batch, units]` (unknown sizes pass)."""
-        if not isinstance(states, (list, tuple)) or len(states) != 1:
-            count = len(states) if isinstance(states, (list, tuple)) else f"a {type(states).__name__}"
-            raise ValueError(f"The state of '{self.name}' must be a list of one tensor, [y], received {count}.")
-        check_float(states[0], "state y", self.name)
-        shape = tuple(states[0].shape)
-        fits = len(shape) == 2 and shape[1] in (None, self.units) and (None in (shape[0], batch) or shape[0] == batch)
-        if not fits:
-            raise ValueError(
-                f"The state `y` of '{self.name}' must have the shape ({batch}, {self.units}), received {shape}."
-            )
 
     def get_initial_state(self, batch_size=None):
         return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]

@@ -12,7 +12,7 @@ vanish where e does; rows of M^c do not.
 
 from keras import ops
 
-from keras_egru.ops.egru_step import egru_step
+from keras_egru.ops.egru_step import advance, gates
 
 
 def egru_influence_step(
@@ -47,36 +47,27 @@ def egru_influence_step(
         projection = projection + (bias[0] if reset_after else bias)
     if reset_after:
         recurrent_bias = ops.zeros_like(projection[0]) if bias is None else bias[1]
-    options = {"reset": reset, "reset_after": reset_after, "surrogate": surrogate}
-    next_y, next_c = egru_step(projection, y, c, recurrent_kernel, recurrent_bias, threshold, **options)
-
-    of_u, of_r, of_z = (slice(gate * units, (gate + 1) * units) for gate in range(3))
-    recurrent = ops.matmul(y, recurrent_kernel)
-    if reset_after:
-        recurrent = recurrent + recurrent_bias
-    u = ops.sigmoid(projection[:, of_u] + recurrent[:, of_u])
-    r = ops.sigmoid(projection[:, of_r] + recurrent[:, of_r])
-    kernel_z = recurrent_kernel[:, of_z]
-    h_z = r * recurrent[:, of_z] if reset_after else ops.matmul(r * y, kernel_z)
-    z = ops.tanh(projection[:, of_z] + h_z)
+    u, r, z, h = gates(projection, y, recurrent_kernel, recurrent_bias, reset_after)
+    next_y, next_c = advance(u, z, y, c, threshold, reset, surrogate)
 
     # dc_t of each unit by what enters the gates of each unit, `[batch, units, 3 units]`.
     by_u = _diagonal((z - (c - y if reset == "zero" else c)) * u * (1.0 - u))
     slope_z, slope_r = u * (1.0 - z * z), r * (1.0 - r)
     if reset_after:
-        by_r = _diagonal(slope_z * recurrent[:, of_z] * slope_r)
+        by_r = _diagonal(slope_z * h * slope_r)
         by_input = ops.concatenate([by_u, by_r, _diagonal(slope_z)], axis=-1)
         by_recurrent = ops.concatenate([by_u, by_r, _diagonal(slope_z * r)], axis=-1)
         sources = ops.repeat(y[:, :, None], 3 * units, axis=-1)
         by_y = ops.einsum("bkg,jg->bkj", by_recurrent, recurrent_kernel)
     else:
         # The gate r of a unit is behind the product, in the candidates of all others.
-        by_r = slope_z[:, :, None] * ops.transpose(kernel_z)[None] * (y * slope_r)[:, None, :]
+        through_z = slope_z[:, :, None] * ops.transpose(recurrent_kernel[:, 2 * units :])
+        by_r = through_z * (y * slope_r)[:, None, :]
         by_input = by_recurrent = ops.concatenate([by_u, by_r, _diagonal(slope_z)], axis=-1)
         gated = [ops.repeat(source[:, :, None], units, axis=-1) for source in (y, y, r * y)]
         sources = ops.concatenate(gated, axis=-1)
         by_y = ops.einsum("bkg,jg->bkj", by_recurrent[:, :, : 2 * units], recurrent_kernel[:, : 2 * units])
-        by_y = by_y + slope_z[:, :, None] * ops.transpose(kernel_z)[None] * r[:, None, :]
+        by_y = by_y + through_z * r[:, None, :]
 
     leak = 1.0 - u
     by_threshold = ops.zeros_like(by_u)

@@ -49,18 +49,29 @@ def egru_step(
     Returns:
         `(y_t, c_t)`, each `[batch, units]`.
     """
-    units = c.shape[-1]
     seen = y if recurrent_dropout_mask is None else y * recurrent_dropout_mask
+    u, _, z, _ = gates(projection, seen, recurrent_kernel, recurrent_bias, reset_after)
+    return advance(u, z, y, c, threshold, reset, surrogate, zoneout)
+
+
+def gates(projection, y, recurrent_kernel, recurrent_bias, reset_after):
+    """`(u, r, z, h)`, each `[batch, units]`: the gates, the candidate, and the recurrent part of z before r acts.
+
+    Without `reset_after` there is no such part, and `h` is None.
+    """
+    units = y.shape[-1]
     x_u, x_r, x_z = ops.split(projection, 3, axis=-1)
     if reset_after:
-        h_u, h_r, h_z = ops.split(ops.matmul(seen, recurrent_kernel) + recurrent_bias, 3, axis=-1)
+        h_u, h_r, h_z = ops.split(ops.matmul(y, recurrent_kernel) + recurrent_bias, 3, axis=-1)
         u, r = ops.sigmoid(x_u + h_u), ops.sigmoid(x_r + h_r)
-        z = ops.tanh(x_z + r * h_z)
-    else:
-        h_u, h_r = ops.split(ops.matmul(seen, recurrent_kernel[:, : 2 * units]), 2, axis=-1)
-        u, r = ops.sigmoid(x_u + h_u), ops.sigmoid(x_r + h_r)
-        z = ops.tanh(x_z + ops.matmul(r * seen, recurrent_kernel[:, 2 * units :]))
+        return u, r, ops.tanh(x_z + r * h_z), h_z
+    h_u, h_r = ops.split(ops.matmul(y, recurrent_kernel[:, : 2 * units]), 2, axis=-1)
+    u, r = ops.sigmoid(x_u + h_u), ops.sigmoid(x_r + h_r)
+    return u, r, ops.tanh(x_z + ops.matmul(r * y, recurrent_kernel[:, 2 * units :])), None
 
+
+def advance(u, z, y, c, threshold, reset, surrogate, zoneout=None):
+    """`(y_t, c_t)` of a gate and a candidate."""
     if reset == "threshold":
         next_c = u * z + (1.0 - u) * c - threshold * surrogate.event(c - threshold)
     elif reset == "subtract":

@@ -126,9 +126,9 @@ def _state(*shapes, dtype="float32"):
 @pytest.mark.parametrize(
     ("state", "error", "words"),
     [
-        (_state((2, 5)), ValueError, r"list of two tensors, \[y, c\], received 1"),
+        (_state((2, 5)), ValueError, r"list of \[y, c\], received 1"),
         (_state((2, 5), (2, 5), (2, 5)), ValueError, r"received 3"),
-        (np.zeros((2, 5), "float32"), ValueError, r"list of two tensors"),
+        (np.zeros((2, 5), "float32"), ValueError, r"list of \[y, c\], received"),
         (_state((2, 4), (2, 5)), ValueError, r"state `y` .* must have the shape \(2, 5\), received \(2, 4\)"),
         (_state((2, 5), (3, 5)), ValueError, r"state `c` .* must have the shape \(2, 5\), received \(3, 5\)"),
         (_state((2, 5), (5,)), ValueError, r"state `c` .* received \(5,\)"),

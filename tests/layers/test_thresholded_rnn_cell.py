@@ -167,7 +167,7 @@ def test_bad_input_is_named(activity):
     cell = _cell(name="cell")
     with pytest.raises(TypeError, match="`sequence` of layer 'cell' must be of a floating-point type, received int64"):
         cell.call(x.astype("int64"), [activity])
-    with pytest.raises(ValueError, match=r"'cell' must be a list of one tensor, \[y\], received 2"):
+    with pytest.raises(ValueError, match=r"'cell' must be a list of \[y\], received 2"):
         cell(x, [activity, activity])
     with pytest.raises(ValueError, match=r"`y` of 'cell' must have the shape \(4, 5\), received \(4, 6\)"):
         cell(x, [np.zeros((BATCH, 6))])

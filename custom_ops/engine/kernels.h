@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "influence_kernels.h"
 #include "lif_kernels.h"
 
 namespace keras_egru {
@@ -295,6 +296,7 @@ struct Kernels {
   void (*state_backward)(const StateBackwardArguments<T>&);
   DenseKernels<T> dense;
   LifKernels<T> lif;
+  InfluenceKernels<T> influence;
   Costs costs;
   // What the machine can do at most; see machine_limits.cc.
   void (*read)(const T* memory, int64_t bytes);

@@ -3,9 +3,10 @@
 #include <utility>
 
 #include "dense_template.h"
+#include "influence_kernels_template.h"
 #include "kernels.h"
-#include "live_kernels_template.h"
 #include "lif_kernels_template.h"
+#include "live_kernels_template.h"
 #include "pieces_kernels_template.h"
 #include "vector_math.h"
 
@@ -503,6 +504,7 @@ constexpr Kernels<T> MakeKernels(const char* name) {
       {DenseBlockBytes<T>(), DenseShape<T>::kPanel, 1, PackLeft<T, false>, PackLeft<T, true>, PackRight<T, false>,
        PackRight<T, true>, Multiply<T>},
       MakeLifKernels<T>(),
+      MakeInfluenceKernels<T>(),
       {0.28, 0.7, 0.65, 0.6, 0.45, 0.25, 1.2, 1.4, 2.2, 1.5, 1.6, 0.058},
       Read<T>,
       MultiplyAdd<T>,

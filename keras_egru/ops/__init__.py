@@ -8,7 +8,7 @@ from keras_egru.ops.influence_sequence import Influence, InfluenceTerms, influen
 from keras_egru.ops.lif_sequence import LIFCounters, LIFSequence, SpikeLink, lif_sequence
 from keras_egru.ops.lif_step import Decays, LIFState, decays
 from keras_egru.ops.thresholded_influence import thresholded_influence_terms
-from keras_egru.ops.thresholded_rnn_step import thresholded_rnn_step
+from keras_egru.ops.thresholded_rnn_step import thresholded_rnn_sequence, thresholded_rnn_step
 
 __all__ = [
     "Counters",
@@ -30,5 +30,6 @@ __all__ = [
     "lif_sequence",
     "thresholded_influence_terms",
     "thresholded_layout",
+    "thresholded_rnn_sequence",
     "thresholded_rnn_step",
 ]

@@ -58,6 +58,12 @@ class InfluenceLayout:
         return int(np.count_nonzero(self.trained))
 
     @property
+    def entries(self) -> int:
+        """Numbers of one sample's influence at most, without those that fill tiles up; found before any is cut."""
+        own, by_gate = (rows.sum(axis=1, dtype="int64") for rows in self._reached)
+        return int(np.sum(np.where(self.through, by_gate[self.unit], own[self.unit]), where=self.trained))
+
+    @property
     def size(self) -> int:
         """Numbers that the influence of one sample takes at most, those that fill tiles up included."""
         tiles = self.tiles

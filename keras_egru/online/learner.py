@@ -1,0 +1,498 @@
+"""Online trainers: exact real-time recurrent learning, and SnAp, which keeps a part of the influence."""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_egru.online.network import Network
+
+
+class Step(NamedTuple):
+    """What a step, or a batch of sequences, gave, before the update that it led to.
+
+    loss: Float, or None where there was no target.
+    outputs: Numpy array: of a step `[batch, ...]`, of sequences `[batch, time, ...]`.
+    """
+
+    loss: float | None
+    outputs: np.ndarray
+
+
+class RTRL:
+    """Trains a recurrent network online by exact real-time recurrent learning (Williams & Zipser 1989).
+
+    The gradient goes forward in time with the state: no step is kept, memory does not grow with the sequence, and the
+    weights may change at every step. It equals that of back-propagation through time while they do not. Both
+    sparsities are used exactly (Subramoney 2023, "Efficient real time recurrent learning through combined activity and
+    parameter sparsity"): rows whose derivative is zero are not multiplied, pruned parameters have no column.
+
+    ```python
+    learner = keras_egru.online.RTRL(keras_egru.EGRU(64, return_sequences=True), keras.layers.Dense(10),
+                                     optimizer="adam", loss="mse")
+    for x, y in stream:                      # [batch, features], [batch, 10]
+        loss, outputs = learner.step(x, y)
+    ```
+
+    It is exact for the last recurrent layer and all that is above. In a stack, gradients of the recurrent layers below,
+    and of trained layers that feed a recurrent one, leave out what goes through the past of a recurrent layer above.
+
+    Args:
+        model: A Sequential model, a recurrent layer (`EGRU`, or `keras.layers.RNN` with an `EGRUCell` or a
+            `ThresholdedRNNCell`) or such a cell. Weights outside of the masks of `keras_egru.pruning` stay zero. Layers
+            other than recurrent ones must know one step alone, or be within `TimeDistributed`.
+        readout: None, or a layer, model or function of `[samples, units]`, called on every step after `model`.
+        optimizer: A Keras optimizer or its name. Default `"adam"`.
+        loss: A Keras loss, its name, or a function of `(y_true, y_pred)`; taken of every step. It is averaged over the
+            steps of an update.
+        update_every: K >= 1, after how many steps with a target the weights change. Default 1. None leaves it to
+            `update()`, and updates once at the end of `train_on_batch`.
+        memory_limit: Bytes that the influence may take, or None (default) for what is free on this machine.
+        measure: Whether nonzero entries of the influence are counted, for `influence_sparsity`; a pass more over it.
+            Default `False`.
+        implementation: `"auto"` (default) takes the custom op where it can run, `"fused"` insists, `"reference"` is
+            dense.
+
+    Raises:
+        ValueError: an argument is wrong; the sentence names it.
+        RuntimeError: Keras does not use TensorFlow, or `implementation="fused"` cannot run.
+    """
+
+    _order: int | None = None
+
+    def __init__(
+        self,
+        model,
+        readout=None,
+        *,
+        loss,
+        optimizer="adam",
+        update_every: int | None = 1,
+        memory_limit: int | None = None,
+        measure: bool = False,
+        implementation: str = "auto",
+    ):
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(f"Online learning needs Keras's TensorFlow backend, received {keras.backend.backend()}.")
+        if update_every is not None and (isinstance(update_every, bool) or update_every != int(update_every) or update_every < 1):
+            raise ValueError(f"`update_every` must be a positive integer or None, received {update_every!r}.")
+        if memory_limit is not None and memory_limit <= 0:
+            raise ValueError(f"`memory_limit` must be a positive number of bytes or None, received {memory_limit!r}.")
+        self.model, self.readout = model, readout
+        self.optimizer = keras.optimizers.get(optimizer)
+        self.loss = keras.losses.get(loss)
+        if self.loss is None:
+            raise ValueError("`loss` must be a Keras loss, its name or a function, received None.")
+        self.update_every, self.memory_limit, self.measure = update_every, memory_limit, bool(measure)
+        self.network = Network(
+            model.layers if isinstance(model, keras.Sequential) else [_layer(model)],
+            self._order, implementation, readout,
+        )  # fmt: skip
+        self._compiled = tf.function(self._advance, reduce_retracing=True)
+        self._apply = tf.function(self._update_weights)
+        self.reset_state()
+
+    def reset_state(self):
+        """Begins a new stream: state and influence are zero, gradients that wait for an update are dropped."""
+        self.states = None
+        self.batch_size = None
+        self.steps = 0
+        self._pending, self._pending_steps = None, 0
+        self._counters = np.zeros(3, "int64")
+        for cell in self.network.recurrent:
+            cell.forget_layout()
+
+    def step(self, x, y=None, sample_weight=None) -> Step:
+        """Takes the stream one step further, learns from it where there is a target, and updates when it is time.
+
+        Args:
+            x: `[batch, features]`; the same batch at every step of a stream.
+            y: The target, as the loss takes it with outputs `[batch, ...]`; None moves on without learning.
+            sample_weight: `[batch]`, or None.
+
+        Returns:
+            `Step(loss, outputs)`, before the update.
+
+        Raises:
+            ValueError: the loss is of whole sequences; or `x` is not finite, or of another batch size or width than at
+                the step before; or a mask has changed since; or the influence would not fit in memory.
+        """
+        if not self.network.every_step:
+            raise ValueError(
+                f"`step` needs an output at every step, and '{self.network.recurrent[-1].layer.name}' returns its last "
+                "one alone: set return_sequences=True."
+            )
+        x = self._checked(x, "x")
+        if self.states is None:
+            self._begin(x)
+        self._check_stream(x)
+        loss, outputs, gradients, self.states, counters = self._compiled(
+            x[:, None], self.states, *_steps_of_one(y, sample_weight)
+        )
+        self.steps += 1
+        self._counters += np.sum(counters, axis=0)
+        if y is not None:
+            self._keep(gradients)
+            if self.update_every is not None and self._pending_steps >= self.update_every:
+                self.update()
+        return Step(None if y is None else float(loss), np.asarray(outputs)[:, 0])
+
+    def update(self):
+        """Changes the weights by the mean gradient of the steps since the last update; nothing if there were none."""
+        if self._pending_steps:
+            self._apply([None if g is None else g / self._pending_steps for g in self._pending])
+        self._pending, self._pending_steps = None, 0
+
+    def train_on_batch(self, x, y, sample_weight=None, mask=None) -> Step:
+        """Learns from whole sequences, each from a state of zero, with an update every `update_every` steps.
+
+        A stream that `step` is in the middle of is not touched.
+
+        Args:
+            x: `[batch, time, features]`.
+            y: Targets of every step, `[batch, time, ...]`, or of sequences where the last recurrent layer returns its
+                last step alone.
+            sample_weight: `[batch]` or `[batch, time]`, or None.
+            mask: Bool `[batch, time]`, False at steps to leave out; or None.
+
+        Returns:
+            `Step(loss, outputs)`, before the updates that they led to; the loss is the mean over steps.
+        """
+        x, time = self._checked_sequences(x)
+        if not self.network.every_step and self.update_every is not None:
+            raise ValueError(
+                f"update_every={self.update_every} needs a loss at every step, and "
+                f"'{self.network.recurrent[-1].layer.name}' returns its last step alone: set return_sequences=True, or "
+                "update_every=None."
+            )
+        states, losses, outputs = self.network.initial_states(len(x)), [], []
+        chunk = self.update_every or time
+        for start in range(0, time, chunk):
+            steps = slice(start, min(start + chunk, time))
+            loss, output, gradients, states, counters = self._compiled(
+                x[:, steps], states, *self._targets(y, sample_weight, mask, steps)
+            )
+            self._apply(gradients)
+            self._counters += np.sum(counters, axis=0)
+            losses.append(float(loss) * (steps.stop - steps.start) / time)
+            outputs.append(np.asarray(output))
+        return Step(sum(losses), outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1))
+
+    def gradients(self, x, y, sample_weight=None, mask=None) -> list[np.ndarray | None]:
+        """The gradient of the loss of whole sequences, for each of `variables`; arguments as of `train_on_batch`."""
+        x, _ = self._checked_sequences(x)
+        found = self._compiled(x, self.network.initial_states(len(x)), *self._targets(y, sample_weight, mask))
+        return [None if gradient is None else np.asarray(gradient) for gradient in found[2]]
+
+    @property
+    def variables(self) -> list:
+        """The variables that are trained."""
+        return self.network.variables
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds on the influence, counted by the op since the stream began; 0 of the reference."""
+        return int(self._counters[0])
+
+    @property
+    def influence_sparsity(self) -> float | None:
+        """Share of zeros in the influence on the activity, over all steps since the stream began and trained columns.
+
+        None without `measure=True`, without the op, or before the first step.
+        """
+        _, nonzero, entries = self._counters
+        return None if not self.measure or entries == 0 else 1.0 - nonzero / entries
+
+    @property
+    def influence_bytes(self) -> int:
+        """Memory that the influence takes now."""
+        return sum(state["influence"].numpy().nbytes for state in self.states or ())
+
+    def influence(self) -> list[np.ndarray]:
+        """Of each recurrent layer the influence on the activity, M of the paper, `[batch, units, parameters]`.
+
+        Parameters are counted through kernel, recurrent kernel, bias and threshold.
+        """
+        return [
+            cell.dense_influence(state) for cell, state in zip(self.network.recurrent, self.states or (), strict=False)
+        ]
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that a stream needs to go on: states, influence, gradients that wait, weights, optimizer."""
+        arrays = {"steps": np.asarray(self.steps), "pending_steps": np.asarray(self._pending_steps)}
+        arrays["counters"] = self._counters
+        for number, state in enumerate(self.states or ()):
+            arrays |= {f"state/{number}/{name}": np.asarray(value) for name, value in state.items()}
+        for number, gradient in enumerate(self._pending or ()):
+            if gradient is not None:
+                arrays[f"pending/{number}"] = np.asarray(gradient)
+        arrays |= {f"weight/{i}": np.asarray(v) for i, v in enumerate(self._all_variables())}
+        arrays |= {f"optimizer/{i}": np.asarray(v) for i, v in enumerate(self._optimizer_variables())}
+        return arrays
+
+    def set_state(self, arrays: dict[str, np.ndarray]):
+        """Goes on where `get_state` was called, on a learner of the same network.
+
+        Raises:
+            ValueError: the arrays belong to another network, or to another optimizer.
+        """
+        variables = {f"weight/{i}": v for i, v in enumerate(self._all_variables())}
+        variables |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer_variables())}
+        given = {name for name in arrays if name.startswith(("weight/", "optimizer/"))}
+        if given != variables.keys():
+            name = sorted(given ^ variables.keys())[0]
+            raise ValueError(f"The state belongs to another network or optimizer: they differ in {name}.")
+        for name, variable in variables.items():
+            if tuple(variable.shape) != arrays[name].shape:
+                raise ValueError(
+                    f"The state belongs to another network: {name} must have the shape {tuple(variable.shape)}, "
+                    f"received {arrays[name].shape}."
+                )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.reset_state()
+        self.steps, self._pending_steps = int(arrays["steps"]), int(arrays["pending_steps"])
+        self._counters = np.array(arrays["counters"])
+        if "state/0/y" in arrays:
+            self.states = [
+                {name: tf.constant(arrays[f"state/{i}/{name}"]) for name in (*cell.names, "slope", "influence")}
+                for i, cell in enumerate(self.network.recurrent)
+            ]
+            self.batch_size = int(self.states[0]["y"].shape[0])
+            for cell in self.network.recurrent:
+                cell.layout  # noqa: B018 - of the masks as they are now
+        if self._pending_steps:
+            self._pending = [
+                tf.constant(arrays[f"pending/{i}"]) if f"pending/{i}" in arrays else None
+                for i in range(len(self.variables))
+            ]
+
+    def save(self, path):
+        """Writes `get_state()` to a file, which is whole at every moment, old or new.
+
+        Raises:
+            OSError: the folder is not writable or the disk is full; the file is as it was.
+        """
+        path = Path(path)
+        buffer = io.BytesIO()
+        np.savez(buffer, **self.get_state())
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(buffer.getvalue())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def load(self, path):
+        """Goes on where `save` was called.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not of `save`, or belongs to another network.
+        """
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+        except (OSError, ValueError, EOFError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path} is not a state that `save` wrote: {error}") from None
+        self.set_state(arrays)
+
+    def _advance(self, x, states, y, sample_weight, mask):
+        def loss_of(outputs):
+            value = self.loss(y, outputs, sample_weight) if sample_weight is not None else self.loss(y, outputs)
+            value = ops.mean(value)  # of a function that returns one a sample
+            penalties = [v.regularizer(v) for v in self.variables if getattr(v, "regularizer", None) is not None]
+            return sum(penalties, value)
+
+        found = self.network.gradients(
+            x, states, None if y is None else loss_of, mask=mask, count_nonzero=self.measure
+        )
+        return found.loss, found.outputs, found.gradients, found.states, found.counters
+
+    def _update_weights(self, gradients):
+        pairs = [(g, v) for g, v in zip(gradients, self.variables, strict=True) if g is not None]
+        self.optimizer.apply_gradients(pairs)
+
+    def _keep(self, gradients):
+        if self._pending is None:
+            self._pending = list(gradients)
+        else:
+            self._pending = [
+                new if old is None else old if new is None else old + new
+                for old, new in zip(self._pending, gradients, strict=True)
+            ]
+        self._pending_steps += 1
+
+    def _begin(self, x):
+        self._build(tuple(x.shape))
+        self.check_memory(len(x))
+        self.batch_size = len(x)
+        self.states = self.network.initial_states(len(x))
+
+    def _build(self, shape):
+        """Builds what is not: of one step, `shape` is `[batch, features]`."""
+        for layers, cell in zip(self.network.below, self.network.recurrent, strict=True):
+            for layer in layers:
+                shape = _built(layer, shape)
+            if not cell.cell.built:
+                layer = cell.layer
+                layer.build((*shape[:1], None, *shape[1:]) if layer is not cell.cell else shape)
+                layer.built = cell.cell.built = True
+            shape = (shape[0], cell.cell.units)
+        for layer in self.network.above:
+            shape = _built(layer, shape)
+        self.optimizer.build(self.variables)
+
+    def check_memory(self, batch):
+        """Raises a ValueError if the influence of `batch` samples would not fit."""
+        check_memory(self.network, batch, self.memory_limit)
+
+    def _check_stream(self, x):
+        if len(x) != self.batch_size:
+            raise ValueError(
+                f"`x` must have the batch size {self.batch_size} of the stream, received {len(x)}: call reset_state() to "
+                "begin another."
+            )
+        for cell in self.network.recurrent:
+            if bool(cell.changed_masks()):
+                raise ValueError(
+                    f"A mask of '{cell.layer.name}' has changed in the middle of a stream, and the influence has no column "
+                    "for what is new: call reset_state() after a change of masks."
+                )
+
+    def _checked(self, x, name):
+        x = np.asarray(x)
+        if x.ndim < 1 or x.shape[0] == 0:
+            raise ValueError(f"`{name}` must hold a sample at least, received the shape {x.shape}.")
+        if x.dtype == np.float64 and keras.config.floatx() != "float64" and not self._computes_in_float64():
+            x = x.astype("float32")
+        if np.issubdtype(x.dtype, np.floating) and not np.all(np.isfinite(x)):
+            raise ValueError(f"`{name}` must be finite, and has NaN or infinite entries.")
+        return tf.constant(x)
+
+    def _computes_in_float64(self):
+        return any(cell.cell.compute_dtype == "float64" for cell in self.network.recurrent)
+
+    def _checked_sequences(self, x):
+        x = self._checked(x, "x")
+        if len(x.shape) < 2 or x.shape[1] == 0:
+            raise ValueError(f"`x` must have the shape [batch, time, ...], received {tuple(x.shape)}.")
+        self._build((x.shape[0], *x.shape[2:]))
+        if self.states is None:  # a stream in progress keeps its own
+            for cell in self.network.recurrent:
+                cell.forget_layout()
+        else:
+            self._check_stream(x[: self.batch_size] if len(x) >= self.batch_size else tf.zeros([self.batch_size]))
+        self.check_memory(len(x))
+        return x, int(x.shape[1])
+
+    def _targets(self, y, sample_weight, mask, steps=slice(None)):
+        per_step = self.network.every_step
+        y, sample_weight = tf.convert_to_tensor(y), None if sample_weight is None else tf.convert_to_tensor(sample_weight)
+        if sample_weight is not None and per_step and len(sample_weight.shape) == 1:
+            sample_weight = sample_weight[:, None] * tf.ones_like(y[..., 0] if len(y.shape) > 2 else y, sample_weight.dtype)
+        mask = None if mask is None else tf.cast(mask, tf.bool)[:, steps]
+        if per_step:
+            y, sample_weight = y[:, steps], None if sample_weight is None else sample_weight[:, steps]
+        return y, sample_weight, mask
+
+    def _all_variables(self):
+        found: list = []
+        for part in (self.model, self.readout):
+            found += [v for v in getattr(part, "variables", ()) if all(v is not other for other in found)]
+        return found
+
+    def _optimizer_variables(self):
+        return self.optimizer.variables
+
+
+class SnAp(RTRL):
+    """Trains online with a sparse approximation of the influence (Menick et al. 2020, "Practical real time recurrent
+    learning with a sparse approximation").
+
+    SnAp-1 keeps the influence of a parameter on the units that it acts upon at once, SnAp-2 also that on units one step
+    further. It takes less memory and time than `RTRL`, and its gradient is biased.
+
+    Args:
+        model: As of `RTRL`.
+        readout: As of `RTRL`.
+        order: 1 (default) or 2.
+        **options: As of `RTRL`.
+
+    Raises:
+        ValueError: `order` is neither 1 nor 2, or another argument is wrong.
+    """
+
+    def __init__(self, model, readout=None, order: int = 1, **options):
+        self._order = checked_order(order)
+        super().__init__(model, readout, **options)
+
+
+def checked_order(order):
+    """`order`, 1 or 2."""
+    if order not in (1, 2) or isinstance(order, bool):
+        raise ValueError(f"`order` of SnAp must be 1 or 2, received {order!r}.")
+    return int(order)
+
+
+def check_memory(network, batch, limit=None):
+    """Raises a ValueError, before anything is allocated, if the influence of `batch` samples would not fit in memory.
+
+    Args:
+        network: `Network`.
+        batch: Number of samples.
+        limit: Bytes, or None for what is free on this machine.
+    """
+    wanted = network.influence_bytes(batch)
+    available = limit if limit is not None else _free_memory()
+    if available is not None and wanted > available:
+        raise ValueError(
+            f"The influence of a batch of {batch} would take {wanted / 2**30:.3g} GiB, and {available / 2**30:.3g} GiB "
+            f"{'are free' if limit is None else 'are allowed by `memory_limit`'}: take a smaller batch, fewer units, a "
+            "higher parameter sparsity or SnAp."
+        )
+
+
+def _free_memory():
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _layer(model):
+    if isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a Sequential model, a recurrent layer or a cell, received '{model.name}' "
+            f"({type(model).__name__})."
+        )
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(f"`model` must be a Sequential model, a recurrent layer or a cell, received {model!r}.")
+    return model
+
+
+def _built(layer, shape):
+    if not isinstance(layer, keras.layers.Layer):
+        return shape
+    if not layer.built:
+        layer.build(shape)
+    return tuple(layer.compute_output_shape(shape))
+
+
+def _steps_of_one(y, sample_weight) -> tuple[Any, Any, None]:
+    """Targets and weights `[batch, ...]` as those of sequences of one step."""
+    y = None if y is None else tf.convert_to_tensor(np.asarray(y))[:, None]
+    weight = None if sample_weight is None else tf.convert_to_tensor(np.asarray(sample_weight))[:, None]
+    return y, weight, None

@@ -87,16 +87,6 @@ class ThresholdedRNNCell(keras.layers.Layer):
         self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.threshold_constraint = constraints.get(threshold_constraint)
         self.state_size = self.output_size = units
-        # Of pruned kernels: variables of zeros and ones, or None. Where one is zero so is the weight, without gradient.
-        self.kernel_mask = None
-        self.recurrent_mask = None
-
-    def __setattr__(self, name, value):
-        if name in ("kernel_mask", "recurrent_mask"):
-            # Keras would save them with the cell, and they are another's: the pruning wrapper's.
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def build(self, input_shape):
         features = input_shape[-1]
@@ -127,12 +117,7 @@ class ThresholdedRNNCell(keras.layers.Layer):
         check_states(states, ("y",), self.units, sequence.shape[0], self.name)
         dtype = step_dtype(self)
         kernel, recurrent_kernel, threshold = (
-            kernel_tensor(weight, mask, dtype)
-            for weight, mask in (
-                (self.kernel, self.kernel_mask),
-                (self.recurrent_kernel, self.recurrent_mask),
-                (self.threshold, None),
-            )
+            kernel_tensor(weight, None, dtype) for weight in (self.kernel, self.recurrent_kernel, self.threshold)
         )
         x, y = ops.cast(sequence, dtype), ops.cast(states[0], dtype)
         y, _ = thresholded_rnn_step(ops.matmul(x, kernel), y, recurrent_kernel, threshold, surrogate=self.surrogate)

@@ -94,8 +94,8 @@ class RTRL:
             model.layers if isinstance(model, keras.Sequential) else [_layer(model)],
             self._order, implementation, readout,
         )  # fmt: skip
-        self._compiled = tf.function(self._advance, reduce_retracing=True)
-        self._apply = tf.function(self._update_weights)
+        self._compiled = tf.function(self._advance, reduce_retracing=True, autograph=False)
+        self._apply = tf.function(self._update_weights, autograph=False)
         self.reset_state()
 
     def reset_state(self):
@@ -261,7 +261,7 @@ class RTRL:
         self._counters = np.array(arrays["counters"])
         if "state/0/y" in arrays:
             self.states = [
-                {name: tf.constant(arrays[f"state/{i}/{name}"]) for name in (*cell.names, "slope", "influence")}
+                {name: tf.constant(arrays[f"state/{i}/{name}"]) for name in (*cell.state_names, "influence")}
                 for i, cell in enumerate(self.network.recurrent)
             ]
             self.batch_size = int(self.states[0]["y"].shape[0])

@@ -69,7 +69,8 @@ class Network:
         for layer in layers:
             inner = layer.layer if isinstance(layer, Masked) else layer
             if is_recurrent(inner) or hasattr(inner, "get_initial_state"):
-                self.recurrent.append(online_cell(inner, order, implementation))
+                masked = layer if inner is not layer else None
+                self.recurrent.append(online_cell(inner, order, implementation, masked))
                 self.below.append([])
             elif not isinstance(inner, keras.layers.InputLayer):
                 self.below[-1].append(_stepwise(layer))

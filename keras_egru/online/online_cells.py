@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_egru.layers import EGRU, EGRUCell, ThresholdedRNNCell
@@ -12,33 +13,39 @@ from keras_egru.ops import (
     egru_layout,
     egru_sequence,
     egru_step,
+    gru_influence_terms,
+    gru_sequence,
     influence_sequence,
     thresholded_influence_terms,
     thresholded_layout,
     thresholded_rnn_sequence,
     thresholded_rnn_step,
 )
-from keras_egru.ops.influence_sequence import InfluenceTerms
+from keras_egru.ops.influence_sequence import InfluenceTerms, use_fused
+from keras_egru.pruning.masked import MASK_ATTRIBUTES
 
 STEPS_AT_ONCE = 32  # of the influence: lists of that many Jacobians are in memory together
 
 
-def online_cell(layer, order, implementation):
+def online_cell(layer, order, implementation, masked=None):
     """The `OnlineCell` of a cell, or of a recurrent layer with one.
 
     Args:
-        layer: An `EGRU`, a `keras.layers.RNN` with an `EGRUCell` or a `ThresholdedRNNCell`, or such a cell.
+        layer: An `EGRU`, a `keras.layers.GRU`, a `keras.layers.RNN` with one of their cells or a `ThresholdedRNNCell`,
+            or such a cell.
         order: None for exact learning, 1 or 2 for SnAp.
         implementation: `"auto"`, `"fused"` or `"reference"`.
+        masked: The `Masked` wrapper of the layer, or None.
 
     Raises:
         ValueError: the layer is of another type, or has an option that online learning does not know.
     """
     cell = getattr(layer, "cell", layer)
-    kind = next((kind for kind in (OnlineEGRU, OnlineThresholdedRNN) if type(cell) is kind.cell_class), None)
+    kind = next((kind for kind in (OnlineEGRU, OnlineThresholdedRNN, OnlineGRU) if type(cell) is kind.cell_class), None)
     if kind is None:
         raise ValueError(
-            f"Online learning knows `EGRU`, `EGRUCell` and `ThresholdedRNNCell`, received '{layer.name}' "
+            f"Online learning knows EGRU, GRU and the cells EGRUCell, ThresholdedRNNCell and GRUCell, received "
+            f"'{layer.name}' "
             f"({type(layer).__name__}{'' if cell is layer else f' of {type(cell).__name__}'})."
         )
     unsupported = [name for name in (*RATES, "quantization_mode") if getattr(cell, name, None)]
@@ -52,28 +59,38 @@ def online_cell(layer, order, implementation):
             f"Online learning does not know `{unsupported[0]}`, and '{layer.name}' has "
             f"{unsupported[0]}={getattr(layer, unsupported[0], None) or getattr(cell, unsupported[0])!r}."
         )
-    return kind(layer, cell, order, implementation)
+    if kind is OnlineGRU and (cell.activation, cell.recurrent_activation) != OnlineGRU.activations:
+        raise ValueError(f"Online learning of a GRU knows tanh and sigmoid, and '{layer.name}' has others.")
+    return kind(layer, cell, order, implementation, masked)
 
 
 class OnlineCell:
     """A cell, the layout of its parameters' influence, and chunks of steps.
 
-    The state is a dictionary of tensors: those of the cell by name, `slope` (the surrogate derivative of the last
-    step), each `[batch, units]`, and `influence`, as `influence_sequence` returns it; a zero size before the first step.
+    The state is a dictionary of tensors: those of the cell by name, `slope` (the surrogate derivative of the last step,
+    where there are events), each `[batch, units]`, and `influence`, as `influence_sequence` returns it; a zero size before the first step.
 
     layer: The layer, or the cell itself.
     cell: The cell.
     names: The names of the cell's states.
+    slope: Whether the state holds a `slope`.
     weights: Names of the weights, in the order in which parameters are counted.
     """
 
     cell_class: type
     names: tuple[str, ...]
+    slope = True
     weights: tuple[str, ...]
 
-    def __init__(self, layer, cell, order, implementation):
-        self.layer, self.cell, self.order, self.implementation = layer, cell, order, implementation
+    def __init__(self, layer, cell, order, implementation, masked):
+        self.layer, self.cell, self.masked = layer, cell, masked
+        self.order, self.implementation = order, implementation
         self._layout, self._masks = None, None
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of all states but the influence."""
+        return (*self.names, "slope") if self.slope else self.names
 
     @property
     def variables(self) -> list:
@@ -84,7 +101,10 @@ class OnlineCell:
     def layout(self):
         """The `InfluenceLayout`, of the masks as they were when it was asked for first."""
         if self._layout is None:
-            self._masks = [None if mask is None else np.array(mask) for mask in self._mask_variables()]
+            with tf.init_scope():  # out of the graph that `fit` may be tracing
+                self._masks = [
+                    None if mask is None else ops.convert_to_numpy(mask) for mask in self._mask_variables()
+                ]
             trained = [variable is not None and variable.trainable for variable in self.variables]
             self._layout = self._make_layout(int(self.cell.kernel.shape[0]), trained)
         return self._layout
@@ -109,8 +129,7 @@ class OnlineCell:
 
     def initial_state(self, batch) -> dict:
         dtype = step_dtype(self.cell)
-        zeros = ops.zeros((batch, self.cell.units), dtype)
-        state = {name: zeros for name in (*self.names, "slope")}
+        state = {name: ops.zeros((batch, self.cell.units), dtype) for name in self.state_names}
         shape = (batch, self.cell.units, self.layout.parameters) if self._keeps_dense() else (0,)
         return {**state, "influence": ops.zeros(shape, dtype)}
 
@@ -139,7 +158,9 @@ class OnlineCell:
             )  # fmt: skip
             influence, gradient, counters = found.influence, gradient + found.gradient, counters + found.counters
         last = {name: values[:, -1] for name, values in zip(self.names, states, strict=True)}
-        return self._split(gradient), {**last, "slope": slope, "influence": influence}, counters
+        if self.slope:
+            last["slope"] = slope
+        return self._split(gradient), {**last, "influence": influence}, counters
 
     def dense_influence(self, state):
         """The influence on the activity, `[batch, units, parameters]`: M of the paper, with zeros where none is kept."""
@@ -157,11 +178,13 @@ class OnlineCell:
         ]
 
     def _mask_variables(self):
-        return self.cell.kernel_mask, self.cell.recurrent_mask
+        masks = {id(pair.weight): pair.mask for pair in (self.masked.masks if self.masked else ())}
+        return [
+            masks.get(id(getattr(self.cell, weight)), getattr(self.cell, attribute, None))
+            for weight, attribute in MASK_ATTRIBUTES.items()
+        ]
 
     def _keeps_dense(self):
-        from keras_egru.ops.influence_sequence import use_fused
-
         return not use_fused(self.implementation, step_dtype(self.cell))
 
     def _split(self, gradient):
@@ -178,8 +201,11 @@ class OnlineCell:
         return gradients
 
     def _sizes(self):
-        sizes = [0 if variable is None else int(np.prod(variable.shape)) for variable in self.variables]
-        return [*sizes[:-1], self.cell.units]
+        """How many parameters each of `variables` counts as: of a threshold one a unit, even where units share it."""
+        return [
+            0 if variable is None else self.cell.units if name == "threshold" else int(np.prod(variable.shape))
+            for name, variable in zip(self.weights, self.variables, strict=True)
+        ]
 
 
 class OnlineEGRU(OnlineCell):
@@ -260,6 +286,39 @@ class OnlineThresholdedRNN(OnlineCell):
 
     def _make_layout(self, features, trained):
         return thresholded_layout(features, self.cell.units, order=self.order, trained=trained, masks=self._masks)
+
+
+class OnlineGRU(OnlineCell):
+    """Keras's GRU, dense; `states` are `(y,)`."""
+
+    cell_class = keras.layers.GRUCell
+    names = ("y",)
+    slope = False
+    weights = ("kernel", "recurrent_kernel", "bias")
+    activations = (keras.activations.tanh, keras.activations.sigmoid)
+
+    def forward(self, x, state, mask=None):
+        return (gru_sequence(x, state["y"], *self._tensors(), reset_after=self.cell.reset_after, mask=mask),)
+
+    def instant(self, x, past):
+        """The state of single steps, `[samples, units]`, from given states: differentiable by `x`."""
+        return gru_sequence(x[:, None], *past, *self._tensors(), reset_after=self.cell.reset_after)[:, 0]
+
+    def passes(self, state):
+        """`[batch, units]`: ones, as the state is what is sent."""
+        return np.ones_like(state["y"])
+
+    def _terms(self, x, states, state, mask):
+        return gru_influence_terms(
+            x, *states, state["y"], *self._tensors(), reset_after=self.cell.reset_after, mask=mask
+        ), None
+
+    def _make_layout(self, features, trained):
+        cell = self.cell
+        return egru_layout(
+            features, cell.units, reset="threshold", reset_after=cell.reset_after, use_bias=cell.use_bias,
+            use_threshold=False, order=self.order, trained=trained, masks=self._masks,
+        )  # fmt: skip
 
 
 def _steps(terms, steps):

@@ -1,6 +1,7 @@
 """A Sequential model whose `fit` learns by real-time recurrent learning."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -9,6 +10,7 @@ from keras_egru.online.network import Network
 
 ORDERS = {"rtrl": None, "snap-1": 1, "snap-2": 2}
 GRADIENTS = ("bptt", *ORDERS)
+COUNTED = ("multiply_adds", "influence_nonzero", "influence_entries", "influence_entries_all")
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -29,7 +31,15 @@ class Sequential(keras.Sequential):
     validation, saving. What is exact in a stack of recurrent layers: see `RTRL`.
     """
 
-    def compile(self, *args, gradient: str = "bptt", update_every: int | None = None, memory_limit=None, **kwargs):
+    def compile(
+        self,
+        *args,
+        gradient: str = "bptt",
+        update_every: int | None = None,
+        measure: bool = False,
+        memory_limit: int | None = None,
+        **kwargs,
+    ):
         """Compiles as `keras.Model.compile` does, with these arguments more:
 
         Args:
@@ -37,6 +47,10 @@ class Sequential(keras.Sequential):
             gradient: `"bptt"` (default, back-propagation through time), `"rtrl"`, `"snap-1"` or `"snap-2"`.
             update_every: K >= 1, after how many steps of a batch the weights change, or None (default) for once, after
                 the last. Each update takes the loss of its K steps alone. Not with `"bptt"`.
+            measure: Whether the logs of an epoch tell `influence_sparsity`, the share of zeros in the influence on the
+                activity over the columns of trained parameters, `influence_sparsity_all`, over those of all parameters,
+                and `multiply_adds`, those on the influence, counted by the op. A pass more over the influence.
+                Default `False`.
             memory_limit: Bytes that the influence may take, or None (default) for what is free on this machine.
             **kwargs: As of `keras.Model.compile`.
 
@@ -67,8 +81,9 @@ class Sequential(keras.Sequential):
                     f"'{network.recurrent[-1].layer.name}' returns its last step alone: set return_sequences=True."
                 )
         self._gradient, self._update_every, self._memory_limit = gradient, update_every, memory_limit
-        self._network = None
+        self._network, self._measure = None, bool(measure) and gradient != "bptt"
         super().compile(*args, **kwargs)
+        self._counted = [keras.metrics.Sum(name, dtype="float64") for name in COUNTED] if self._measure else []
 
     def train_step(self, data):
         """One batch: of Keras's own with `"bptt"`, else by the influence."""
@@ -101,49 +116,79 @@ class Sequential(keras.Sequential):
             if weight is not None and network.every_step and len(weight.shape) > 1:
                 weight = weight[:, steps]
             found = network.gradients(
-                x[:, steps], states, lambda out: self._loss_of(x, targets, out, weight), training=True
-            )
+                x[:, steps], states, lambda out: self._loss_of(x, targets, out, weight),
+                count_nonzero=self._measure,
+            )  # fmt: skip
             pairs = [(g, v) for g, v in zip(found.gradients, network.variables, strict=True) if g is not None]
             self.optimizer.apply_gradients(pairs)
             return found
 
         if whole > 1:
-            loss, output, states = self._learn_in_a_loop(learn, whole, chunk, states, x)
+            loss, output, states, counters = self._learn_in_a_loop(learn, whole, chunk, states)
             losses.append(loss)
             outputs.append(output)
         else:
             found = learn(0, chunk, states)
             losses.append(found.loss * chunk)
             outputs.append(found.outputs)
-            states = found.states
+            states, counters = found.states, found.counters
         if time % chunk:
             found = learn(whole * chunk, time % chunk, states)
             losses.append(found.loss * (time % chunk))
             outputs.append(found.outputs)
+            counters = counters + found.counters
+        self._count(network, counters)
         loss = sum(losses) / time
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
         predictions = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=1)
         return self.compute_metrics(x, y, predictions, sample_weight=sample_weight)
 
-    def _learn_in_a_loop(self, learn, whole, chunk, states, x):
-        """`(loss summed over steps, outputs, states)` of `whole` chunks, in one loop of the graph."""
+    def _learn_in_a_loop(self, learn, whole, chunk, states):
+        """`(loss summed over steps, outputs, states, counters)` of `whole` chunks, in one loop of the graph."""
         flat = tf.nest.flatten(states)
         shapes = [tensor.shape if len(tensor.shape) == 2 else tf.TensorShape([None]) for tensor in flat]
 
-        def body(number, loss, collected, flat):
+        def body(number, loss, collected, counters, flat):
             found = learn(number * chunk, chunk, tf.nest.pack_sequence_as(states, flat))
             collected = collected.write(number, found.outputs)
-            return number + 1, loss + found.loss * chunk, collected, tf.nest.flatten(found.states)
+            counters = counters + found.counters
+            return number + 1, loss + found.loss * chunk, collected, counters, tf.nest.flatten(found.states)
 
         collected = tf.TensorArray(self.compute_dtype, whole, element_shape=None)
-        _, loss, collected, flat = tf.while_loop(
+        counters = tf.zeros([len(states), 3], "int64")
+        scalar = tf.TensorShape([])
+        _, loss, collected, counters, flat = tf.while_loop(
             lambda number, *_: number < whole,
             body,
-            (tf.constant(0), tf.constant(0.0, self.compute_dtype), collected, flat),
-            shape_invariants=(tf.TensorShape([]), tf.TensorShape([]), tf.TensorShape(None), shapes),
+            (tf.constant(0), tf.constant(0.0, self.compute_dtype), collected, counters, flat),
+            shape_invariants=(scalar, scalar, tf.TensorShape(None), counters.shape, shapes),
         )
         outputs = tf.concat(tf.unstack(collected.stack(), whole), axis=1)
-        return loss, outputs, tf.nest.pack_sequence_as(states, flat)
+        return loss, outputs, tf.nest.pack_sequence_as(states, flat), counters
+
+    def _count(self, network, counters):
+        if not self._measure:
+            return
+        layouts = [cell.layout for cell in network.recurrent]
+        shares = np.array([layout.parameters / max(1, layout.columns) for layout in layouts])
+        operations, nonzero, entries = tf.unstack(tf.cast(counters, "float64"), axis=1)
+        for metric, values in zip(self._counted, (operations, nonzero, entries, entries * shares), strict=True):
+            metric.update_state(values)
+
+    @property
+    def metrics(self):
+        return super().metrics + getattr(self, "_counted", [])
+
+    def get_metrics_result(self):
+        if not self._measure:
+            return super().get_metrics_result()
+        own = {metric.name: metric.result() for metric in self._counted}
+        others = super().get_metrics_result()
+        logs = {name: value for name, value in others.items() if name not in own}
+        nonzero = own["influence_nonzero"]
+        for name, entries in (("", "influence_entries"), ("_all", "influence_entries_all")):
+            logs[f"influence_sparsity{name}"] = 1.0 - nonzero / ops.maximum(own[entries], 1.0)
+        return {**logs, "multiply_adds": own["multiply_adds"]}
 
     def _loss_of(self, x, y, outputs, sample_weight):
         return self.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=True)
@@ -154,6 +199,7 @@ class Sequential(keras.Sequential):
             config |= {
                 "gradient": self._gradient,
                 "update_every": self._update_every,
+                "measure": self._measure,
                 "memory_limit": self._memory_limit,
             }
         return config

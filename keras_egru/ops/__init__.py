@@ -3,6 +3,7 @@
 from keras_egru.ops.egru_influence import egru_influence_terms
 from keras_egru.ops.egru_sequence import Counters, EGRUSequence, egru_sequence
 from keras_egru.ops.egru_step import egru_step
+from keras_egru.ops.gru_influence import gru_influence_terms, gru_sequence
 from keras_egru.ops.influence_layout import InfluenceLayout, egru_layout, thresholded_layout
 from keras_egru.ops.influence_sequence import Influence, InfluenceTerms, influence_sequence
 from keras_egru.ops.lif_sequence import LIFCounters, LIFSequence, SpikeLink, lif_sequence
@@ -26,6 +27,8 @@ __all__ = [
     "egru_layout",
     "egru_sequence",
     "egru_step",
+    "gru_influence_terms",
+    "gru_sequence",
     "influence_sequence",
     "lif_sequence",
     "thresholded_influence_terms",

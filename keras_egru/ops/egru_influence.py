@@ -71,9 +71,32 @@ def egru_influence_terms(
     by_threshold = by_threshold + leak * shift[:, :-1] - shift[:, 1:]
 
     by_u = (z - (past_c - past_y if reset == "zero" else past_c)) * u * (1.0 - u)
-    slope_z, slope_r = u * (1.0 - z * z), r * (1.0 - r)
-    one = ops.ones_like(x[:, :, :1])
-    if reset_after:
+    terms = gated_terms(
+        x, past_y, by_u=by_u, slope_z=u * (1.0 - z * z), r=r, h=h, leak=leak, own=own, by_threshold=by_threshold,
+        passes=passes, kernel=recurrent_kernel, mask=mask,
+    )  # fmt: skip
+    return terms, slopes[:, -1]
+
+
+def gated_terms(x, past_y, *, by_u, slope_z, r, h, leak, own, by_threshold, passes, kernel, mask):
+    """The `InfluenceTerms` of any unit with an update gate, a reset gate and a candidate.
+
+    Args:
+        x: `[batch, time, features]`.
+        past_y: `[batch, time, units]`, what the step before sent.
+        by_u: The same, how the state changes with what enters the update gate.
+        slope_z: The same, with what enters the candidate.
+        r: The same, the reset gate.
+        h: The same, the recurrent part of the candidate on which r acts, or None where r acts before the product.
+        leak: As in `InfluenceTerms`, like the arguments that follow.
+        own: See there.
+        by_threshold: `[batch, time, units]`, the direct influence of thresholds.
+        passes: See there.
+        kernel: See there.
+        mask: See there.
+    """
+    slope_r, one = r * (1.0 - r), ops.ones_like(x[:, :, :1])
+    if h is not None:
         by_r = slope_z * h * slope_r
         gain, candidate, turned = [by_u, by_r, slope_z * r], None, None
         direct = [by_u, by_r, slope_z, slope_z * r, by_threshold]
@@ -82,9 +105,8 @@ def egru_influence_terms(
         gain, candidate, turned = [by_u], slope_z, past_y * slope_r
         direct = [by_u, turned, slope_z, by_threshold]
         source = [x, past_y, r * past_y, one]
-    terms = InfluenceTerms(
-        kernel=recurrent_kernel, leak=leak, passes=passes, gain=ops.stack(gain, 2), own=own, candidate=candidate,
+    return InfluenceTerms(
+        kernel=kernel, leak=leak, passes=passes, gain=ops.stack(gain, 2), own=own, candidate=candidate,
         opened=None if candidate is None else r, turned=turned, direct=ops.stack(direct, 2),
         source=ops.concatenate(source, -1), mask=mask,
     )  # fmt: skip
-    return terms, slopes[:, -1]

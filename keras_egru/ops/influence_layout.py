@@ -157,7 +157,9 @@ class InfluenceLayout:
         return dense
 
 
-def egru_layout(features, units, *, reset, reset_after, use_bias, order=None, trained=None, masks=(None, None)):
+def egru_layout(
+    features, units, *, reset, reset_after, use_bias, use_threshold=True, order=None, trained=None, masks=(None, None)
+):
     """The `InfluenceLayout` of an EGRU; parameters are counted through kernel, recurrent kernel, bias, threshold.
 
     Args:
@@ -166,6 +168,7 @@ def egru_layout(features, units, *, reset, reset_after, use_bias, order=None, tr
         reset: As of `EGRU`: `"subtract"` and `"zero"` let a unit's event enter its own state.
         reset_after: As of `EGRU`.
         use_bias: As of `EGRU`.
+        use_threshold: Whether there are thresholds; a GRU has none. Default True.
         order: None (exact), 1 or 2 (SnAp).
         trained: None for all, or four booleans for the weights named above.
         masks: Of kernel and recurrent kernel: arrays that are zero where a weight is pruned, or None.
@@ -197,10 +200,11 @@ def egru_layout(features, units, *, reset, reset_after, use_bias, order=None, tr
         kind.append(np.tile(kinds, repeats))
         source.append(sources)
         live.append(mask.ravel())
-    unit.append(np.arange(units))
-    kind.append(np.full(units, threshold_kind))
-    source.append(np.full(units, one))
-    live.append(np.full(units, trained[3]))
+    if use_threshold:
+        unit.append(np.arange(units))
+        kind.append(np.full(units, threshold_kind))
+        source.append(np.full(units, one))
+        live.append(np.full(units, trained[3]))
     unit, kind, source = (np.concatenate(part).astype("int32") for part in (unit, kind, source))
 
     to_u, to_r, to_z = (masks[1].reshape(units, *shape[::-1])[:, gate].T for gate in range(3))

@@ -1,0 +1,87 @@
+"""`fit` by online learning: the same updates as `fit` by back-propagation where both are exact, and Keras's habits."""
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from keras_egru.online import RTRL, Sequential
+from tests.online.networks import BATCH, FEATURES, TIME, X, Y, egru, gru, model, thresholded
+
+MSE = keras.losses.MeanSquaredError(dtype="float64")
+
+
+def _fitted(make, gradient, epochs=2, sparsity=None, **options):
+    keras.utils.set_random_seed(1)
+    network = model(make(), sparsity=sparsity, kind=Sequential)
+    network.compile(keras.optimizers.Adam(0.05), MSE, metrics=["mae"], gradient=gradient, **options)
+    history = network.fit(X, Y, epochs=epochs, batch_size=2, shuffle=False, verbose=0).history
+    return network, history
+
+
+@pytest.mark.parametrize("sparsity", [None, 0.5])
+@pytest.mark.parametrize("make", [egru, gru, thresholded])
+def test_it_takes_the_updates_of_back_propagation(make, sparsity):
+    exact, ours = _fitted(make, "rtrl", sparsity=sparsity)
+    through_time, theirs = _fitted(make, "bptt", sparsity=sparsity)
+    for a, b in zip(exact.get_weights(), through_time.get_weights(), strict=True):
+        assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+    assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6)
+    assert_allclose(ours["mae"], theirs["mae"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("update_every", [1, 3, TIME])
+@pytest.mark.parametrize("make", [egru, thresholded])
+def test_updates_within_a_sequence_are_those_of_the_learner(make, update_every):
+    network, history = _fitted(make, "rtrl", epochs=1, update_every=update_every)
+    keras.utils.set_random_seed(1)
+    learner = RTRL(model(make()), loss=MSE, optimizer=keras.optimizers.Adam(0.05), update_every=update_every)
+    losses = [learner.train_on_batch(X[rows], Y[rows]).loss for rows in (slice(0, 2), slice(2, 3))]
+    for ours, theirs in zip(network.trainable_variables, learner.variables, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert history["loss"][0] == pytest.approx(np.average(losses, weights=[2, 1]), rel=1e-6)
+
+
+def test_logs_tell_what_the_influence_costs():
+    _, history = _fitted(egru, "rtrl", measure=True, sparsity=0.5)
+    assert 0 < history["influence_sparsity"][0] < history["influence_sparsity_all"][0] < 1
+    assert history["multiply_adds"][0] > 0
+    _, chunks = _fitted(egru, "rtrl", measure=True, sparsity=0.5, update_every=2)
+    assert chunks["multiply_adds"][0] == pytest.approx(history["multiply_adds"][0], rel=0.3)
+    assert "multiply_adds" not in _fitted(egru, "rtrl")[1]
+
+
+@pytest.mark.parametrize("gradient", ["snap-1", "snap-2"])
+def test_snap_learns(gradient):
+    _, history = _fitted(egru, gradient, epochs=40)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+
+
+def test_a_label_of_the_whole_sequence():
+    keras.utils.set_random_seed(1)
+    network = model(egru(return_sequences=False), kind=Sequential)
+    network.compile("adam", MSE, gradient="rtrl")
+    history = network.fit(X, Y[:, 0], epochs=3, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert network.predict(X, verbose=0).shape == (BATCH, Y.shape[-1])
+
+
+def test_it_is_saved_with_how_it_learns(tmp_path):
+    network, _ = _fitted(egru, "snap-2", update_every=2)
+    network.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, Sequential)
+    assert (loaded._gradient, loaded._update_every) == ("snap-2", 2)
+    for side in (network, loaded):
+        side.fit(X, Y, batch_size=2, shuffle=False, verbose=0)
+    for a, b in zip(network.get_weights(), loaded.get_weights(), strict=True):
+        assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_of_another_size_and_validation():
+    network, _ = _fitted(egru, "rtrl")
+    history = network.fit(
+        np.concatenate([X, X[:2]]), np.concatenate([Y, Y[:2]]), batch_size=4, validation_data=(X, Y), verbose=0
+    ).history
+    assert np.isfinite(history["val_loss"][0])
+    assert X.shape == (BATCH, TIME, FEATURES)

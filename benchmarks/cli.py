@@ -14,8 +14,10 @@ from rich.table import Table
 
 from benchmarks.config import MODELS, PRESETS, resolve
 from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
-from benchmarks.lif_cases import ACTIVITIES, LIF_CASES
+from benchmarks.lif_cases import LIF_CASES
+from benchmarks.rtrl_cases import RTRL_CASES
 from benchmarks.speed_cases import CASES, custom_case, points_of
+from benchmarks.speed_families import LIF_ALL, RTRL_ALL, members, online, refuse, spiking, tell
 
 app = typer.Typer(
     help="Trains event-based networks and their peers on the papers' tasks, measures sparsity and speed, and reports.",
@@ -68,7 +70,7 @@ def list_(
 def _list_cases(as_json):
     rows = [
         {"case": case.name, "layer": layer, "what": case.describe()}
-        for layer, cases in (("EGRU", CASES), ("EventLIF", LIF_CASES))
+        for layer, cases in (("EGRU", CASES), ("EventLIF", LIF_CASES), ("online learning", RTRL_CASES))
         for case in cases.values()
     ]
     if as_json:
@@ -217,7 +219,7 @@ def _show_written(paths, as_json):
 
 
 Mode = StrEnum("Mode", ("inference", "training", "both"))
-SpeedCase = StrEnum("SpeedCase", (*CASES, "all", *LIF_CASES, "lif-all"))
+SpeedCase = StrEnum("SpeedCase", (*CASES, "all", *LIF_CASES, LIF_ALL, *RTRL_CASES, RTRL_ALL))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -225,11 +227,11 @@ def speed(
     case: Annotated[
         list[SpeedCase],
         typer.Option(
-            help="A named case, repeatable; `list --speed` tells what they are. Those with lif- are of spiking layers. "
-            "Without one, the case that the sizes make."
+            help="A named case, repeatable; `list --speed` tells what they are. Those with lif- are of spiking layers, "
+            "those with rtrl- of online learning. Without one, the case that the sizes make."
         ),
     ] = [],  # noqa: B006
-    units: Annotated[int | None, typer.Option(min=1, help="Default 1024.")] = None,
+    units: Annotated[int | None, typer.Option(min=1, help="Default 1024; of online learning 128.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Default 64.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default 50.")] = None,
     features: Annotated[int | None, typer.Option(min=1, help="Default 64.")] = None,
@@ -239,11 +241,19 @@ def speed(
     ] = None,
     backward_sparsity: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Through the surrogate's width. Default: what the case pairs it with."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Through the surrogate's width. Default: what the case pairs it with; of online learning 0.5.",
+        ),
     ] = None,
     parameter_sparsity: Annotated[
         str | None,
-        typer.Option(metavar="SHARES", help="Shares of the recurrent kernel to prune, beside itself with none pruned."),
+        typer.Option(
+            metavar="SHARES",
+            help="Shares of the recurrent kernel to prune, beside itself with none pruned; of online learning those of "
+            "both kernels, default 0.8.",
+        ),
     ] = None,
     block: Annotated[
         str | None, typer.Option(metavar="HxW", help="Size of the blocks that are pruned together. Default 1x16.")
@@ -265,29 +275,43 @@ def speed(
     lif_growth: Annotated[
         bool, typer.Option("--lif-growth", help="Of Eventprop: memory over spikes, and time over steps.")
     ] = False,
+    rtrl_scaling: Annotated[
+        bool, typer.Option("--rtrl-scaling", help="Of online learning: time and memory over units.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of every library. Default: their own.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the JSON record; continued where it was begun.")] = None,
     as_json: AsJson = False,
 ):
     """Times EGRU at imposed sparsities beside dense GRUs of the same size, in one process, interleaved; or spiking
-    layers beside dense autodiff of the same network."""
+    layers beside dense autodiff of the same network; or online learning beside dense online learning."""
     with stops_clearly():
         names = list(dict.fromkeys(map(str, case)))
-        spiking = [name for name in names if name in (*LIF_CASES, "lif-all")]
-        if spiking or lif_growth:
-            others = {
-                "case": len(spiking) < len(names) or (lif_growth and len(names) > 0), "units": units, "batch": batch,
-                "steps": steps, "features": features, "activity-sparsity": activity_sparsity,
-                "backward-sparsity": backward_sparsity, "parameter-sparsity": parameter_sparsity, "block": block,
-                "mode": mode != "both", "reference": reference, "scaling": scaling,
-                "activity": activity if lif_growth else None, "memory": lif_growth and memory,
-            }  # fmt: skip
-            for option, value in others.items():
-                if value is not None and value is not False:
-                    raise ConfigError(f"--{option} does not go with {'--lif-growth' if lif_growth else spiking[0]}.")
-            return _spiking_speed(spiking, activity, repeats, memory, threads, out, as_json)
+        others = {
+            "batch": batch, "steps": steps, "features": features, "activity-sparsity": activity_sparsity,
+            "block": block, "mode": mode != "both", "reference": reference, "scaling": scaling,
+        }  # fmt: skip
+        sparsities = {
+            "units": units, "backward-sparsity": backward_sparsity, "parameter-sparsity": parameter_sparsity,
+        }  # fmt: skip
+        lif = members(names, LIF_CASES, LIF_ALL)
+        if lif or lif_growth:
+            strangers = {"case": len(lif) < len(names) or (lif_growth and len(names) > 0), **sparsities, **others}
+            growth = {"activity": activity, "memory": memory} if lif_growth else {}
+            study = "--lif-growth" if lif_growth else lif[0]
+            refuse({**strangers, **growth, "rtrl-scaling": rtrl_scaling}, study)
+            activities = _shares("--activity", activity)
+            return spiking(lif, activities, repeats, memory, threads, _command(), out, as_json)
         if activity is not None:
             raise ConfigError("--activity is of spiking layers; name one of their cases, as lif-fashion.")
+        rtrl = members(names, RTRL_CASES, RTRL_ALL)
+        if rtrl or rtrl_scaling:
+            strangers = {"case": len(rtrl) < len(names) or (rtrl_scaling and len(names) > 0), **others}
+            growth = {**sparsities, "memory": memory} if rtrl_scaling else {}
+            refuse({**strangers, **growth}, "--rtrl-scaling" if rtrl_scaling else rtrl[0])
+            parameters = _shares("--parameter-sparsity", parameter_sparsity)
+            return online(
+                rtrl, units, parameters, backward_sparsity, repeats, memory, threads, _command(), out, as_json
+            )
         sizes = {"units": units, "batch": batch, "steps": steps, "features": features}
         activities = _shares("--activity-sparsity", activity_sparsity)
         parameters = _shares("--parameter-sparsity", parameter_sparsity)
@@ -304,11 +328,6 @@ def speed(
         from benchmarks import speed as comparison
         from benchmarks import speed_table
 
-        notes = Console(stderr=True, highlight=False)
-
-        def tell(text):
-            notes.print(text, markup=False, soft_wrap=True)
-
         if scaling:
             record = growth.compare(repeats, _command(), threads, out, tell)
             return print(json.dumps(record, indent=2)) if as_json else speed_table.show_scaling(record)
@@ -317,27 +336,6 @@ def speed(
         )
         record = comparison.compare(plan, _command(), out, tell)
         return print(json.dumps(record, indent=2)) if as_json else speed_table.show(record)
-
-
-def _spiking_speed(names, activity, repeats, memory, threads, out, as_json):
-    """The named cases, or without one the growth study."""
-    shares = _shares("--activity", activity) or list(ACTIVITIES)
-    if 0.0 in shares:
-        raise ConfigError("--activity wants shares above 0: without spikes there is nothing to measure.")
-    from benchmarks import lif_growth, lif_speed, lif_table
-
-    notes = Console(stderr=True, highlight=False)
-
-    def tell(text):
-        notes.print(text, markup=False, soft_wrap=True)
-
-    if not names:
-        record, show = lif_growth.compare(repeats, _command(), threads, out, tell), lif_table.show_growth
-    else:
-        cases = tuple(LIF_CASES.values() if "lif-all" in names else (LIF_CASES[name] for name in names))
-        plan = lif_speed.Plan(cases, tuple(shares), repeats, memory, threads)
-        record, show = lif_speed.compare(plan, _command(), out, tell), lif_table.show
-    return print(json.dumps(record, indent=2)) if as_json else show(record)
 
 
 def _chosen_cases(names, sizes):

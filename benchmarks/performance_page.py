@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from benchmarks import lif_page, scaling, speed, speed_records
+from benchmarks import lif_page, rtrl_page, scaling, speed, speed_records
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun, ConfigError
 from benchmarks.figures import three_digits
 from benchmarks.markdown import table
 from benchmarks.speed_cases import CASES
-from benchmarks.speed_targets import pruned_verdicts, spiking_verdicts, verdicts, wanted_gain
+from benchmarks.speed_targets import online_verdicts, pruned_verdicts, spiking_verdicts, verdicts, wanted_gain
 
 NOTES = Path(__file__).with_name("performance_notes.md")
 NAMES = {
@@ -72,6 +72,9 @@ def write(folder, page) -> list:
     _, eventprop = lif_page.records(folder)
     if eventprop:
         plots[images / lif_page.PLOT] = speed_plots.growth_of_eventprop(_results(eventprop))
+    _, rtrl_growths = rtrl_page.records(folder)
+    if rtrl_growths:
+        plots[images / rtrl_page.PLOT] = speed_plots.growth_of_rtrl(rtrl_page.results(rtrl_growths))
     for path, png in plots.items():
         write_atomically(path, png)
     write_atomically(page, to_markdown(folder, images.name).encode())
@@ -83,9 +86,11 @@ def to_markdown(folder, images) -> str:
     speeds, pruned, growths = _records(folder)
     groups = _grouped(speeds)
     spiking, eventprop = lif_page.records(folder)
-    parts = ["# Performance", INTRODUCTION, *_origin([*speeds, *pruned, *growths, *spiking, *eventprop])]
+    online, rtrl_growths = rtrl_page.records(folder)
+    origin = _origin([*speeds, *pruned, *growths, *spiking, *eventprop, *online, *rtrl_growths])
+    parts = ["# Performance", INTRODUCTION, *origin]
     found = [*verdicts(_flat(groups)), *pruned_verdicts(_flat(_grouped(pruned)))]
-    found += spiking_verdicts(lif_page.results(spiking))
+    found += [*spiking_verdicts(lif_page.results(spiking)), *online_verdicts(rtrl_page.results(online))]
     parts += ["## Targets", _targets(found)]
     for case in dict.fromkeys(case for case, _ in groups):
         parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
@@ -99,6 +104,7 @@ def to_markdown(folder, images) -> str:
         parts += ["## Scaling", SCALING, _lines(results), f"![Time against events]({images}/events.png)"]
         parts += ["Every point:", _points(results)]
     parts += lif_page.parts(spiking, eventprop, images)
+    parts += rtrl_page.parts(online, rtrl_growths, images)
     notes = NOTES.read_text("utf-8").strip()
     if notes:
         parts += ["## What limits it", notes]

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks import lif_growth, scaling
+from benchmarks import lif_growth, rtrl_scaling, rtrl_table, scaling
 from benchmarks.peers import PEERS
 
 # Of the contenders: name in the legend and colour.
@@ -85,6 +85,31 @@ def growth_of_eventprop(results) -> bytes:
     time.minorticks_off()
     time.yaxis.set_major_formatter("{x:g}")
     return _png(figure, memory, time)
+
+
+def growth_of_rtrl(results) -> bytes:
+    """Milliseconds a step and MiB of influence against units, both logarithmic, a row of panels for each case."""
+    groups = rtrl_scaling.grouped(results)
+    exponents = {(fit.case, fit.name, fit.what): fit.exponent for fit in rtrl_scaling.fits(results)}
+    figure, panels = plt.subplots(len(groups), 2, figsize=(13, 4.5 * len(groups)), layout="constrained", squeeze=False)
+    for (time, memory), (case, group) in zip(panels, groups.items(), strict=True):
+        units = [result["units"] for result in group]
+        for axes, what, label, unit in (
+            (time, "ms a step", "milliseconds a step", 1.0),
+            (memory, "bytes of influence", "MiB of influence", 2**20),
+        ):
+            for number, (name, shown) in enumerate(rtrl_table.NAMES.items()):
+                figures = [rtrl_scaling.FIGURES[what](result)[name] for result in group]
+                if None not in figures:
+                    exponent = exponents.get((case, name, what))
+                    shown += "" if exponent is None else f": exponent {exponent:.2f}"
+                    axes.plot(units, np.array(figures) / unit, "o-", color=f"C{number}", label=shown)
+            axes.set(xlabel="units", ylabel=label, xscale="log", yscale="log")
+            axes.set_title(case, fontsize="medium")
+            axes.set_xticks(units, [str(n) for n in units])
+            axes.minorticks_off()
+            axes.yaxis.set_major_formatter("{x:g}")
+    return _png(figure, *panels.flat)
 
 
 def _png(figure, *panels):

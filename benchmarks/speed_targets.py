@@ -37,6 +37,12 @@ SPIKING_AT = 0.02
 SPIKING_TARGETS = {"forward": 5, "backward": 20}
 SPIKING_MEMORY = {"kept_mib": ("kept between the passes", 0.3), "peak_memory_mib": ("peak memory of a step", 0.3)}
 
+# Of online learning at this size, parameter and backward sparsity: how many times faster than the faster dense RTRL by
+# case, and the memory of the influence at most, of the smaller dense one's.
+ONLINE_AT = {"units": 128, "parameter": 0.8, "backward": 0.5}
+ONLINE_TARGETS = {"rtrl-thresholded": 15, "rtrl-egru": 8}
+ONLINE_MEMORY = 0.25
+
 
 class Verdict(NamedTuple):
     """One target beside what was measured, in words."""
@@ -66,6 +72,23 @@ def pruned_verdicts(results) -> list[Verdict]:
 def spiking_verdicts(results) -> list[Verdict]:
     """The verdicts that the results of a record of spiking layers allow, in the order of the results."""
     return [verdict for result in results for verdict in _spiking(result)]
+
+
+def online_verdicts(results) -> list[Verdict]:
+    """The verdicts that the results of a record of online learning allow, in the order of the results."""
+    return [verdict for result in results for verdict in _online(result)]
+
+
+def _online(result):
+    from benchmarks.rtrl_speed import gain, share_of_memory
+
+    if result["case"] not in ONLINE_TARGETS or result["asked"] != ONLINE_AT:
+        return
+    wanted, faster, share = ONLINE_TARGETS[result["case"]], gain(result), share_of_memory(result)
+    name = f"{result['case']}, 128 units, 80 % pruned, 50 % backward"
+    yield Verdict(f"{name}: gain", f"{wanted:g}x", f"{faster:.1f}x", faster >= wanted)
+    memory = f"at most {ONLINE_MEMORY:.0%}"
+    yield Verdict(f"{name}: influence kept, of dense", memory, f"{share:.1%}", share <= ONLINE_MEMORY)
 
 
 def _spiking(result):

@@ -1,0 +1,68 @@
+"""What the command `speed` runs beside the EGRU's comparison with dense GRUs: spiking layers and online learning.
+
+Both are named cases or a study of growth, and have options of their own; the others are refused.
+"""
+
+import json
+
+from rich.console import Console
+
+from benchmarks.errors import ConfigError
+from benchmarks.lif_cases import ACTIVITIES, LIF_CASES
+from benchmarks.rtrl_cases import RTRL_CASES, chosen_cases
+
+LIF_ALL, RTRL_ALL = "lif-all", "rtrl-all"
+
+
+def tell(text):
+    """A line on standard error for a person who waits."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def refuse(options, study):
+    """Options by name, each None or False where it is not given.
+
+    Raises:
+        ConfigError: one of them is given, which does not go with `study`.
+    """
+    for option, value in options.items():
+        if value is not None and value is not False:
+            raise ConfigError(f"--{option} does not go with {study}.")
+
+
+def members(names, cases, everything) -> list[str]:
+    """Those of the names that are of a family of cases."""
+    return [name for name in names if name in (*cases, everything)]
+
+
+def spiking(names, activities, repeats, memory, threads, command, out, as_json):
+    """The named cases of spiking layers, or without one the growth of Eventprop."""
+    shares = activities or list(ACTIVITIES)
+    if 0.0 in shares:
+        raise ConfigError("--activity wants shares above 0: without spikes there is nothing to measure.")
+    from benchmarks import lif_growth, lif_speed, lif_table
+
+    if not names:
+        record, show = lif_growth.compare(repeats, command, threads, out, tell), lif_table.show_growth
+    else:
+        cases = _cases(names, LIF_CASES, LIF_ALL)
+        plan = lif_speed.Plan(tuple(LIF_CASES[name] for name in cases), tuple(shares), repeats, memory, threads)
+        record, show = lif_speed.compare(plan, command, out, tell), lif_table.show
+    return print(json.dumps(record, indent=2)) if as_json else show(record)
+
+
+def online(names, units, parameters, backward, repeats, memory, threads, command, out, as_json):
+    """The named cases of online learning, or without one the growth with the number of units."""
+    cases = chosen_cases(_cases(names, RTRL_CASES, RTRL_ALL), units, parameters, backward)
+    from benchmarks import rtrl_scaling, rtrl_speed, rtrl_table
+
+    if not names:
+        record, show = rtrl_scaling.compare(repeats, command, threads, out, tell), rtrl_table.show_scaling
+    else:
+        plan = rtrl_speed.Plan(cases, repeats, memory, threads)
+        record, show = rtrl_speed.compare(plan, command, out, tell), rtrl_table.show
+    return print(json.dumps(record, indent=2)) if as_json else show(record)
+
+
+def _cases(names, cases, everything):
+    return list(cases) if everything in names else names

@@ -104,14 +104,44 @@ class RecurrentConfig(RunConfig):
         return self
 
 
-class ClassifierConfig(RecurrentConfig):
-    """One label a sequence: a recurrent layer, a read-out, a classifier."""
+class SequenceConfig(RecurrentConfig):
+    """Sequences of one length that begin with a state of zero, and one recurrent layer."""
 
     train_size: Count | None = Field(None, description="the first N training examples; null for all")
     evaluation_batch_size: Count = 500
     sparsity_sample: Count = Field(500, description="validation examples on which sparsity is measured each epoch")
 
     units: Count = 128
+
+
+class OnlineConfig(SequenceConfig):
+    """A read-out and a loss at every step, which lets gradients go forward in time (Subramoney 2023)."""
+
+    gradient: Literal["bptt", "rtrl", "snap-1", "snap-2"] | None = Field(
+        None, description="how a read-out at every step learns; null for one read-out a sequence, and bptt"
+    )
+    update_every: Count | None = Field(None, description="steps from update to update; null updates once a batch")
+    parameter_sparsity: Rate = Field(0.0, description="share of the recurrent layer's weights that are always zero")
+
+    @model_validator(mode="after")
+    def _can_learn_online(self):
+        given = self.model_fields_set
+        if self.gradient is None:
+            idle = [name for name in ONLINE_ONLY if name != "gradient" and name in given]
+            if idle:
+                raise ValueError(f"{' and '.join(idle)} must come with gradient, such as gradient=rtrl")
+            return self
+        if self.gradient == "bptt" and self.update_every is not None:
+            raise ValueError("update_every needs gradient=rtrl, snap-1 or snap-2")
+        refused = [name for name in ("prune", *NOT_ONLINE) if name in given and getattr(self, name) is not None]
+        if refused:
+            raise ValueError(f"gradient={self.gradient} reads out at every step and does not go with {refused[0]}")
+        return self
+
+
+class ClassifierConfig(SequenceConfig):
+    """One label a sequence: a recurrent layer, a read-out, a classifier."""
+
     readout: Literal["trace", "last", "mean"] = "trace"
     time_constant: Positive = Field(10.0, description="of the trace read-out, in steps")
     dropout: Rate = Field(0.0, description="between read-out and classifier")
@@ -159,6 +189,18 @@ EGRU_ONLY = (
     "target_rate",
     "implementation",
 )
+ONLINE_ONLY = ("gradient", "update_every", "parameter_sparsity")
+NOT_ONLINE = (
+    "readout",
+    "time_constant",
+    "dropout",
+    "input_dropout",
+    "dropconnect",
+    "zoneout",
+    "state_regularizer",
+    "state_regularizer_weight",
+    "target_rate",
+)
 PRUNED_ONLY = ("block", "prune_weights", "prune_begin", "prune_end")
 
 
@@ -190,6 +232,8 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
             )
         if key in EGRU_ONLY and model in DENSE:
             raise ConfigError(f"--set {key} applies to the model egru only, and this run trains {model}.")
+        if key in ONLINE_ONLY and model == "lstm":
+            raise ConfigError(f"--set {key} applies to the models egru and gru only, and this run trains {model}.")
         values[key] = None if text.lower() in ("none", "null") else text
     try:
         return config_class(**values)
@@ -198,11 +242,22 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
 
 
 def recorded(config, model) -> dict:
-    """The configuration as a record keeps it: without options of the EGRU, or of pruning, that do not apply."""
+    """The configuration as a record keeps it: without options of the EGRU, of pruning or of online learning that do not
+    apply."""
     values = config.model_dump(mode="json")  # equal to what a checkpoint's JSON gives back
     unused = EGRU_ONLY if model in DENSE else ()
     unused += () if config.prune is not None else ("prune", *PRUNED_ONLY)
+    if isinstance(config, OnlineConfig):
+        unused += ONLINE_ONLY if config.gradient is None else NOT_ONLINE
     return {key: value for key, value in values.items() if key not in unused}
+
+
+def online_label(config) -> str | None:
+    """What tells a run with a read-out at every step from others in its name, such as `rtrl-w0.8`; None elsewhere."""
+    if not isinstance(config, OnlineConfig) or config.gradient is None:
+        return None
+    every = f"-every{config.update_every}" if config.update_every else ""
+    return f"{config.gradient}{every}-w{config.parameter_sparsity:g}"
 
 
 def _preset(task, preset):

@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol
 
+from benchmarks.config import OnlineConfig
+
 
 class Problem(Protocol):
     """One network on one data set. `Problem(config, model, dataset, seed)` builds the network and compiles it.
@@ -31,12 +33,19 @@ class Problem(Protocol):
         """The network to be saved, always the same one: no wrappers, the weights that `network` has now."""
 
 
-def problem_class(kind, model):
-    """The class behind a task's `kind` and a model; Keras is imported here and not to list the tasks."""
+def problem_class(kind, model, config):
+    """The class behind a task's `kind`, a model and a configuration; Keras is imported here and not to list the tasks.
+
+    The kind "classification" with a `gradient` is one of read-outs at every step.
+    """
     if model == "lif":
         from benchmarks.spiking import SpikingClassification
 
         return SpikingClassification
+    if kind == "classification" and isinstance(config, OnlineConfig) and config.gradient is not None:
+        from benchmarks.online import OnlineClassification
+
+        return OnlineClassification
     if kind == "classification":
         from benchmarks.classification import Classification
 

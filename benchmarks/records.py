@@ -68,6 +68,7 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
         "best_epoch": best_epoch,
         "validation_accuracy": epochs[best_epoch - 1].get("val_accuracy"),
         "validation_perplexity": epochs[best_epoch - 1].get("val_perplexity"),
+        "influence_sparsity": epochs[best_epoch - 1].get("influence_sparsity"),
     }
     unknown = figures.keys() - set(FIELDS)
     if unknown:

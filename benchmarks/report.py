@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import records, sparsity_grid
+from benchmarks import online_report, records, sparsity_grid
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun
 from benchmarks.figures import decimal, number, share, units
@@ -52,20 +52,24 @@ FOOTNOTE = "* trained or tested on part of the data"
 
 
 def gather(folder) -> dict:
-    """`{"runs": [...], "published": [...], "gaps": [...], "grids": [...]}`, ready for JSON.
+    """`{"runs": [...], "published": [...], "gaps": [...], "grids": [...], "studies": [...]}`, ready for JSON.
 
     `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units,
     pruning and seed: the EGRU's test accuracy, or perplexity, less that of each dense model. `grids` lay out runs, and
-    the speed records of the folder, by activity and parameter sparsity.
+    the speed records of the folder, by activity and parameter sparsity. `studies` are tables over the seeds of runs
+    with a read-out at every step, which have no part in gaps and grids.
     """
     found = records.find(folder)
     runs = [_row(path.relative_to(folder), record) for path, record in found]
     tasks = {run["task"] for run in runs}
+    others = [run for run, (_, record) in zip(runs, found, strict=True) if not online_report.is_online(record)]
+    studies = online_report.studies([record for _, record in found])
     return {
         "runs": runs,
         "published": [row._asdict() for row in PUBLISHED if row.task in tasks],
-        "gaps": _gaps(runs),
-        "grids": [grid._asdict() for grid in sparsity_grid.of_runs(runs) + sparsity_grid.of_speed(folder)],
+        "gaps": _gaps(others),
+        "studies": [{"title": study.title, "rows": online_report.table(study)} for study in studies],
+        "grids": [grid._asdict() for grid in sparsity_grid.of_runs(others) + sparsity_grid.of_speed(folder)],
     }
 
 
@@ -77,13 +81,15 @@ def write(folder, out) -> list:
         CannotWrite: `out` cannot be written to.
     """
     try:
-        from benchmarks import plots
+        from benchmarks import online_plots, plots
     except ImportError as error:
         raise CannotRun(f'the plots need matplotlib, `pip install "keras-egru[benchmarks]"` ({error}).') from None
     out, written = Path(out), []
-    by_task = {}
-    for path, record in records.find(folder):
-        by_task.setdefault(record["task"], {})[_label(path.relative_to(folder), record)] = record
+    by_task: dict = {}
+    found = records.find(folder)
+    for path, record in found:
+        if not online_report.is_online(record):
+            by_task.setdefault(record["task"], {})[_label(path.relative_to(folder), record)] = record
     for task, runs in by_task.items():
         for name, plot in plots.PLOTS.items():
             png = plot(runs)
@@ -95,6 +101,12 @@ def write(folder, out) -> list:
         written.append(out / f"{grid['stem']}.png")
         write_atomically(written[-1], plots.heat_maps(sparsity_grid.Grid(**grid)))
     markdown = to_markdown(gathered, [path.name for path in written])
+    for study in online_report.studies([record for _, record in found]):
+        images = {f"{study.stem}-{name}.png": png for name, png in online_plots.plots(study).items()}
+        for name, png in images.items():
+            written.append(out / name)
+            write_atomically(written[-1], png)
+        markdown += "\n" + "\n".join(online_report.to_markdown(study, images)) + "\n"
     write_atomically(out / "report.md", markdown.encode())
     return [out / "report.md", *written]
 

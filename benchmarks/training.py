@@ -13,11 +13,14 @@ import numpy as np
 
 from benchmarks import checkpoints, pruning, records
 from benchmarks.batches import EpochClock
-from benchmarks.config import recorded
+from benchmarks.config import online_label, recorded
 from benchmarks.errors import ConfigError, Diverged
 from benchmarks.problem import problem_class
 from benchmarks.sparsities import SPARSITIES, weight_sparsity
 from benchmarks.tasks import TASKS
+
+CUMULATIVE = {"compute_adjusted_iterations"}  # figures of an epoch that a record adds up from epoch to epoch
+TRAINING_ONLY = ("val_influence_sparsity", "val_multiply_adds")  # logged, but in validation there is no influence
 
 
 class Run(NamedTuple):
@@ -36,8 +39,12 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What tells runs apart: `smnist-cpu-egru-0`, and `smnist-cpu-egru-prune0.8-1x16-0` with pruning."""
-        parts = (self.task, self.preset, self.model, pruning.label(self.config), str(self.seed))
+        """What tells runs apart: `smnist-cpu-egru-0`, and `smnist-cpu-egru-prune0.8-1x16-0` with pruning.
+
+        Of runs with a gradient at every step `spiral-paper-egru-rtrl-w0.8-0`.
+        """
+        labels = (online_label(self.config), pruning.label(self.config))
+        parts = (self.task, self.preset, self.model, *labels, str(self.seed))
         return "-".join(part for part in parts if part is not None)
 
     def identity(self) -> dict:
@@ -61,7 +68,7 @@ def execute(run: Run) -> dict:
     task = TASKS[run.task]
     dataset = task.load(run.config, run.data_dir)
     with pruning.blocks_must_fit(run.config):
-        problem = problem_class(task.kind, run.model)(run.config, run.model, dataset, run.seed)
+        problem = problem_class(task.kind, run.model, run.config)(run.config, run.model, dataset, run.seed)
     unpruned = _serialised(problem.deployed())
     checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
     journal = Journal(run, problem)
@@ -132,7 +139,9 @@ class Journal(keras.callbacks.Callback):
             )
         logs.update({name: value for name, value in self.problem.figures().items() if value is not None})
         seconds = time.perf_counter() - self._began
-        figures = {name: float(value) for name, value in logs.items()}
+        figures = {name: float(value) for name, value in logs.items() if not name.startswith(TRAINING_ONLY)}
+        for name in CUMULATIVE & figures.keys():
+            figures[name] += self.epochs[-1][name] if self.epochs else 0.0
         score = self.problem.score
         if not np.isfinite(score(figures)):
             raise Diverged(

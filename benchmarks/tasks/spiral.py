@@ -7,7 +7,7 @@ start angle, a number of turns, a growth and the noise on every point; only the 
 import numpy as np
 from pydantic import Field
 
-from benchmarks.config import ClassifierConfig, Count, NonNegative
+from benchmarks.config import ClassifierConfig, Count, NonNegative, OnlineConfig
 from benchmarks.errors import ConfigError
 from benchmarks.tasks.dataset import Dataset, Split
 
@@ -16,7 +16,7 @@ STEPS = 17
 HELD_OUT = 1_000  # each of validation and test
 
 
-class SpiralConfig(ClassifierConfig):
+class SpiralConfig(OnlineConfig, ClassifierConfig):
     noise: NonNegative = Field(0.05, description="standard deviation of the noise on every coordinate")
     data_seed: int = Field(0, ge=0, description="of the generator; the same in every run, whatever --seed is")
     evaluation_size: Count = Field(HELD_OUT, description="examples in each of validation and test", le=HELD_OUT)

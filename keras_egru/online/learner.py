@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from keras.src.backend.common.masking import set_keras_mask
 
+from keras_egru.online.memory import check_memory
 from keras_egru.online.network import Network
 
 
@@ -240,8 +242,11 @@ class RTRL:
         """Goes on where `get_state` was called, on a learner of the same network.
 
         Raises:
-            ValueError: the arrays belong to another network, or to another optimizer.
+            ValueError: the arrays belong to another network, or to another optimizer, or the network is not built.
         """
+        if not all(cell.cell.built for cell in self.network.recurrent):
+            raise ValueError("The network must be built to take a state: give it an Input, or call it once.")
+        self.optimizer.build(self.variables)
         variables = {f"weight/{i}": v for i, v in enumerate(self._all_variables())}
         variables |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer_variables())}
         given = {name for name in arrays if name.startswith(("weight/", "optimizer/"))}
@@ -311,10 +316,12 @@ class RTRL:
 
     def _advance(self, x, states, y, sample_weight, mask):
         def loss_of(outputs):
+            if mask is not None and self.network.every_step:
+                set_keras_mask(outputs, mask)  # by which Keras's losses leave out steps
             value = self.loss(y, outputs, sample_weight) if sample_weight is not None else self.loss(y, outputs)
             value = ops.mean(value)  # of a function that returns one a sample
             penalties = [v.regularizer(v) for v in self.variables if getattr(v, "regularizer", None) is not None]
-            return sum(penalties, value)
+            return sum((ops.cast(penalty, value.dtype) for penalty in penalties), value)
 
         found = self.network.gradients(
             x, states, None if y is None else loss_of, mask=mask, count_nonzero=self.measure
@@ -337,7 +344,7 @@ class RTRL:
 
     def _begin(self, x):
         self._build(tuple(x.shape))
-        self.check_memory(len(x))
+        check_memory(self.network, len(x), self.memory_limit)
         self.batch_size = len(x)
         self.states = self.network.initial_states(len(x))
 
@@ -355,16 +362,15 @@ class RTRL:
             shape = _built(layer, shape)
         self.optimizer.build(self.variables)
 
-    def check_memory(self, batch):
-        """Raises a ValueError if the influence of `batch` samples would not fit."""
-        check_memory(self.network, batch, self.memory_limit)
-
     def _check_stream(self, x):
         if len(x) != self.batch_size:
             raise ValueError(
                 f"`x` must have the batch size {self.batch_size} of the stream, received {len(x)}: call reset_state() to "
                 "begin another."
             )
+        self._check_masks()
+
+    def _check_masks(self):
         for cell in self.network.recurrent:
             if bool(cell.changed_masks()):
                 raise ValueError(
@@ -390,12 +396,11 @@ class RTRL:
         if len(x.shape) < 2 or x.shape[1] == 0:
             raise ValueError(f"`x` must have the shape [batch, time, ...], received {tuple(x.shape)}.")
         self._build((x.shape[0], *x.shape[2:]))
-        if self.states is None:  # a stream in progress keeps its own
-            for cell in self.network.recurrent:
-                cell.forget_layout()
+        if self.states is None:
+            self.reset_state()
         else:
-            self._check_stream(x[: self.batch_size] if len(x) >= self.batch_size else tf.zeros([self.batch_size]))
-        self.check_memory(len(x))
+            self._check_masks()
+        check_memory(self.network, len(x), self.memory_limit)
         return x, int(x.shape[1])
 
     def _targets(self, y, sample_weight, mask, steps=slice(None)):
@@ -445,31 +450,6 @@ def checked_order(order):
     if order not in (1, 2) or isinstance(order, bool):
         raise ValueError(f"`order` of SnAp must be 1 or 2, received {order!r}.")
     return int(order)
-
-
-def check_memory(network, batch, limit=None):
-    """Raises a ValueError, before anything is allocated, if the influence of `batch` samples would not fit in memory.
-
-    Args:
-        network: `Network`.
-        batch: Number of samples.
-        limit: Bytes, or None for what is free on this machine.
-    """
-    wanted = network.influence_bytes(batch)
-    available = limit if limit is not None else _free_memory()
-    if available is not None and wanted > available:
-        raise ValueError(
-            f"The influence of a batch of {batch} would take {wanted / 2**30:.3g} GiB, and {available / 2**30:.3g} GiB "
-            f"{'are free' if limit is None else 'are allowed by `memory_limit`'}: take a smaller batch, fewer units, a "
-            "higher parameter sparsity or SnAp."
-        )
-
-
-def _free_memory():
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _layer(model):

@@ -155,21 +155,21 @@ class Network:
     def _backward(self, tape, loss, passed):
         """The credit of each recurrent layer, and by `id` the gradients that do not come from an influence."""
         found: dict[int, Any] = {}
-        every = self.variables
 
-        def differentiate(target, activity, upstream=None):
-            *gradients, credit = tape.gradient(
-                target, [*every, activity], output_gradients=upstream, unconnected_gradients="none"
-            )
-            for variable, gradient in zip(every, gradients, strict=True):
+        def differentiate(target, variables, activity, upstream=None):
+            *gradients, credit = tape.gradient(target, [*variables, activity], output_gradients=upstream)
+            for variable, gradient in zip(variables, gradients, strict=True):
                 _add(found, variable, gradient)
             return ops.zeros_like(activity) if credit is None else credit
 
-        credits = [differentiate(loss, passed[-1][2])]
-        for number in range(len(passed) - 1, 0, -1):
-            credits.insert(0, differentiate(passed[number][3], passed[number - 1][2], credits[0]))
-        if passed[0][3] is not None:
-            differentiate(passed[0][3], passed[0][2], credits[0])
+        # The loss knows weights of recurrent layers by their regularizers alone.
+        credits = [differentiate(loss, self.variables, passed[-1][2])]
+        for number in range(len(passed) - 1, -1, -1):
+            instant = passed[number][3]
+            if instant is not None:
+                below = [variable for layer in self.below[number] for variable in _trained(layer)]
+                credit = differentiate(instant, below, passed[max(0, number - 1)][2], credits[0])
+                credits[:0] = [credit] if number else []
         return credits, found
 
 

@@ -115,8 +115,8 @@ class OnlineCell:
 
     def changed_masks(self):
         """Whether a mask is another than the layout's: a boolean, or a tensor of one in a graph."""
-        changed = False
-        for mask, known in zip(self._mask_variables(), self._masks or (), strict=False):
+        changed = self.layout is None
+        for mask, known in zip(self._mask_variables(), self._masks, strict=True):
             if (mask is None) != (known is None):
                 return True
             if mask is not None:

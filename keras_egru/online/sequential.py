@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_egru.online.learner import check_memory
-from keras_egru.online.network import Network
+from keras_egru.online.memory import check_memory, most_samples
+from keras_egru.online.network import Gradients, Network
 
 ORDERS = {"rtrl": None, "snap-1": 1, "snap-2": 2}
 GRADIENTS = ("bptt", *ORDERS)
@@ -90,81 +90,51 @@ class Sequential(keras.Sequential):
         if self._gradient == "bptt":
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        time = x.shape[1]
-        if self._network is None:
-            self._network = _Untracked(Network(self.layers, ORDERS[self._gradient]))
-            if x.shape[0] is not None:
-                check_memory(self._network.network, int(x.shape[0]), self._memory_limit)
-        network = self._network.network
+        network, time = self._checked_network(x), x.shape[1]
         chunk = self._update_every or time
-        if chunk is None or (self._update_every is not None and time is None):
+        if chunk is None or (time is None and self._update_every is not None):
             raise ValueError("`fit` by online learning needs sequences of a known number of steps.")
-        unchanged = [tf.logical_not(cell.changed_masks()) for cell in network.recurrent]
-        check = tf.debugging.Assert(
-            tf.reduce_all(unchanged),
-            ["A mask has changed since `compile`, and the influence has no column for what is new: compile again."],
-        )
-        with tf.control_dependencies([] if check is None else [check]):
-            states = network.initial_states(ops.shape(x)[0])
-        whole = time // chunk
-        losses, outputs = [], []
 
-        def learn(start, size, states):
-            steps = slice(start, start + size)
-            targets = y[:, steps] if network.every_step else y
-            weight = sample_weight
-            if weight is not None and network.every_step and len(weight.shape) > 1:
-                weight = weight[:, steps]
+        def learn(start, steps, states):
+            """One update by the steps from `start` on."""
+            part = slice(start, start + steps)
+            targets, weight = y, sample_weight
+            if network.every_step:
+                targets = y[:, part]
+                weight = weight if weight is None or len(weight.shape) == 1 else weight[:, part]
             found = network.gradients(
-                x[:, steps], states, lambda out: self._loss_of(x, targets, out, weight),
+                x[:, part], states,
+                lambda outputs: self.compute_loss(x=x, y=targets, y_pred=outputs, sample_weight=weight, training=True),
                 count_nonzero=self._measure,
             )  # fmt: skip
             pairs = [(g, v) for g, v in zip(found.gradients, network.variables, strict=True) if g is not None]
             self.optimizer.apply_gradients(pairs)
-            return found
+            return found._replace(loss=steps * tf.cast(found.loss, "float32"))
 
-        if whole > 1:
-            loss, output, states, counters = self._learn_in_a_loop(learn, whole, chunk, states)
-            losses.append(loss)
-            outputs.append(output)
-        else:
-            found = learn(0, chunk, states)
-            losses.append(found.loss * chunk)
-            outputs.append(found.outputs)
-            states, counters = found.states, found.counters
+        chunks = _in_a_loop(learn, network.initial_states(ops.shape(x)[0]), time // chunk, chunk, self.layers[-1])
         if time % chunk:
-            found = learn(whole * chunk, time % chunk, states)
-            losses.append(found.loss * (time % chunk))
-            outputs.append(found.outputs)
-            counters = counters + found.counters
-        self._count(network, counters)
-        loss = sum(losses) / time
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
-        predictions = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=1)
-        return self.compute_metrics(x, y, predictions, sample_weight=sample_weight)
+            chunks.append(learn(time - time % chunk, time % chunk, chunks[-1].states))
+        self._count(network, sum(part.counters for part in chunks))
+        self._loss_tracker.update_state(sum(part.loss for part in chunks) / time, sample_weight=tf.shape(x)[0])
+        outputs = chunks[0].outputs if len(chunks) == 1 else tf.concat([part.outputs for part in chunks], axis=1)
+        return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
 
-    def _learn_in_a_loop(self, learn, whole, chunk, states):
-        """`(loss summed over steps, outputs, states, counters)` of `whole` chunks, in one loop of the graph."""
-        flat = tf.nest.flatten(states)
-        shapes = [tensor.shape if len(tensor.shape) == 2 else tf.TensorShape([None]) for tensor in flat]
-
-        def body(number, loss, collected, counters, flat):
-            found = learn(number * chunk, chunk, tf.nest.pack_sequence_as(states, flat))
-            collected = collected.write(number, found.outputs)
-            counters = counters + found.counters
-            return number + 1, loss + found.loss * chunk, collected, counters, tf.nest.flatten(found.states)
-
-        collected = tf.TensorArray(self.compute_dtype, whole, element_shape=None)
-        counters = tf.zeros([len(states), 3], "int64")
-        scalar = tf.TensorShape([])
-        _, loss, collected, counters, flat = tf.while_loop(
-            lambda number, *_: number < whole,
-            body,
-            (tf.constant(0), tf.constant(0.0, self.compute_dtype), collected, counters, flat),
-            shape_invariants=(scalar, scalar, tf.TensorShape(None), counters.shape, shapes),
+    def _checked_network(self, x):
+        """The `Network`; in a graph it stops where the masks have changed, or where the batch does not fit."""
+        if self._network is None:
+            self._network = _Untracked(Network(self.layers, ORDERS[self._gradient]))
+        network = self._network.network
+        check_memory(network, x.shape[0] or 1, self._memory_limit)
+        most = most_samples(network, self._memory_limit)
+        tf.debugging.assert_less_equal(
+            tf.shape(x)[0], most, f"The influence of more than {most} samples does not fit in memory: take smaller batches."
         )
-        outputs = tf.concat(tf.unstack(collected.stack(), whole), axis=1)
-        return loss, outputs, tf.nest.pack_sequence_as(states, flat), counters
+        for cell in network.recurrent:
+            tf.debugging.assert_equal(
+                cell.changed_masks(), False,
+                "A mask has changed since `compile`, and the influence has no column for what is new: compile again.",
+            )  # fmt: skip
+        return network
 
     def _count(self, network, counters):
         if not self._measure:
@@ -203,6 +173,35 @@ class Sequential(keras.Sequential):
                 "memory_limit": self._memory_limit,
             }
         return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+
+def _in_a_loop(learn, states, chunks, steps, last_layer):
+    """`Gradients` of `chunks` updates of `steps` each, as a list of one: losses and counters added, outputs joined."""
+    if chunks == 1:
+        return [learn(0, steps, states)]
+    flat = tf.nest.flatten(states)
+
+    def body(number, loss, counters, outputs, flat):
+        found = learn(number * steps, steps, tf.nest.pack_sequence_as(states, flat))
+        outputs = outputs.write(number, found.outputs)
+        return number + 1, loss + found.loss, counters + found.counters, outputs, tf.nest.flatten(found.states)
+
+    counters, scalar = tf.zeros([len(states), 3], "int64"), tf.TensorShape([])
+    # The size of an influence changes with what is live.
+    shapes = [tensor.shape if len(tensor.shape) == 2 else tf.TensorShape([None]) for tensor in flat]
+    _, loss, counters, outputs, flat = tf.while_loop(
+        lambda number, *_: number < chunks,
+        body,
+        (tf.constant(0), tf.constant(0.0), counters, tf.TensorArray(last_layer.compute_dtype, chunks), flat),
+        shape_invariants=(scalar, scalar, counters.shape, tf.TensorShape(None), shapes),
+    )
+    outputs = tf.concat(tf.unstack(outputs.stack(), chunks), axis=1)
+    return [Gradients(loss, outputs, [], tf.nest.pack_sequence_as(states, flat), counters)]
 
 
 class _Untracked:

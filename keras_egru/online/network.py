@@ -125,12 +125,7 @@ class Network:
                 tape.watch(activity)
                 passed.append((fixed, sequences, activity, instant))
                 hidden = ops.cast(activity, cell.cell.compute_dtype)
-            if self.every_step:
-                outputs = _each_step(self.above, hidden, training)
-            else:
-                outputs = hidden[:, -1]
-                for layer in self.above:
-                    outputs = _call(layer, outputs, training)
+            outputs = self._outputs(hidden, training)
             loss = None if loss_of is None else loss_of(outputs)
         if loss is None:
             credits = [ops.zeros_like(activity) for _, _, activity, _ in passed]
@@ -151,6 +146,31 @@ class Network:
         return Gradients(
             loss, outputs, [found.get(id(v)) for v in self.variables], after, ops.stack(counters)
         )
+
+    def through_time(self, x, states, loss_of, *, mask=None, training=True) -> Gradients:
+        """The same by back-propagation through the steps of the chunk and no further: truncated, if others came before.
+
+        The influence in `states` is left as it is; there are no counters.
+        """
+        with tf.GradientTape() as tape:
+            hidden, after = x, []
+            for layers, cell, state in zip(self.below, self.recurrent, states, strict=True):
+                inputs = ops.cast(_each_step(layers, hidden, training), state["y"].dtype)
+                sequences = cell.forward(inputs, state, mask, training=True)
+                after.append(state | {name: seq[:, -1] for name, seq in zip(cell.names, sequences, strict=True)})
+                hidden = ops.cast(sequences[0], cell.cell.compute_dtype)
+            outputs = self._outputs(hidden, training)
+            loss = loss_of(outputs)
+        gradients = tape.gradient(loss, self.variables)
+        return Gradients(loss, outputs, gradients, after, tf.zeros([len(after), 3], "int64"))
+
+    def _outputs(self, hidden, training):
+        if self.every_step:
+            return _each_step(self.above, hidden, training)
+        outputs = hidden[:, -1]
+        for layer in self.above:
+            outputs = _call(layer, outputs, training)
+        return outputs
 
     def _backward(self, tape, loss, passed):
         """The credit of each recurrent layer, and by `id` the gradients that do not come from an influence."""

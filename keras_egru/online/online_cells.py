@@ -215,12 +215,12 @@ class OnlineEGRU(OnlineCell):
     names = ("y", "c")
     weights = ("kernel", "recurrent_kernel", "bias", "threshold")
 
-    def forward(self, x, state, mask=None):
+    def forward(self, x, state, mask=None, training=False):
         kernel, recurrent_kernel, bias, threshold = self._tensors()
         implementation = self.layer.implementation if isinstance(self.layer, EGRU) else "auto"
         y, c, _ = egru_sequence(
             x, state["y"], state["c"], kernel, recurrent_kernel, bias, threshold, mask=mask,
-            implementation=implementation, **self._options(),
+            training=training, implementation=implementation, **self._options(),
         )  # fmt: skip
         return y, c
 
@@ -265,7 +265,7 @@ class OnlineThresholdedRNN(OnlineCell):
     names = ("y",)
     weights = ("kernel", "recurrent_kernel", "threshold")
 
-    def forward(self, x, state, mask=None):
+    def forward(self, x, state, mask=None, training=False):
         return (thresholded_rnn_sequence(x, state["y"], *self._tensors(), surrogate=self.cell.surrogate, mask=mask),)
 
     def instant(self, x, past):
@@ -297,7 +297,7 @@ class OnlineGRU(OnlineCell):
     weights = ("kernel", "recurrent_kernel", "bias")
     activations = (keras.activations.tanh, keras.activations.sigmoid)
 
-    def forward(self, x, state, mask=None):
+    def forward(self, x, state, mask=None, training=False):
         return (gru_sequence(x, state["y"], *self._tensors(), reset_after=self.cell.reset_after, mask=mask),)
 
     def instant(self, x, past):

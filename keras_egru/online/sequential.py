@@ -46,7 +46,8 @@ class Sequential(keras.Sequential):
             *args: As of `keras.Model.compile`.
             gradient: `"bptt"` (default, back-propagation through time), `"rtrl"`, `"snap-1"` or `"snap-2"`.
             update_every: K >= 1, after how many steps of a batch the weights change, or None (default) for once, after
-                the last. Each update takes the loss of its K steps alone. Not with `"bptt"`.
+                the last. Each update takes the loss of its K steps alone. With `"bptt"` that is truncated
+                back-propagation: the state is carried on, the gradient goes K steps back.
             measure: Whether the logs of an epoch tell `influence_sparsity`, the share of zeros in the influence on the
                 activity over the columns of trained parameters, `influence_sparsity_all`, over those of all parameters,
                 and `multiply_adds`, those on the influence, counted by the op. A pass more over the influence.
@@ -64,15 +65,13 @@ class Sequential(keras.Sequential):
             isinstance(update_every, bool) or not isinstance(update_every, int) or update_every < 1
         ):
             raise ValueError(f"`update_every` must be a positive integer or None, received {update_every!r}.")
-        if gradient == "bptt" and update_every is not None:
-            raise ValueError('`update_every` does not go with gradient="bptt", which needs the whole sequence.')
-        if gradient != "bptt":
+        if gradient != "bptt" or update_every is not None:
             if keras.backend.backend() != "tensorflow":
                 raise RuntimeError(
                     f"Online learning needs Keras's TensorFlow backend, received {keras.backend.backend()}."
                 )
             if kwargs.get("jit_compile") is True:
-                raise ValueError(f'jit_compile=True does not go with gradient="{gradient}".')
+                raise ValueError(f'jit_compile=True does not go with gradient="{gradient}" or `update_every`.')
             kwargs["jit_compile"] = False
             network = Network(self.layers)
             if update_every is not None and not network.every_step:
@@ -86,8 +85,8 @@ class Sequential(keras.Sequential):
         self._counted = [keras.metrics.Sum(name, dtype="float64") for name in COUNTED] if self._measure else []
 
     def train_step(self, data):
-        """One batch: of Keras's own with `"bptt"`, else by the influence."""
-        if self._gradient == "bptt":
+        """One batch: Keras's own with `"bptt"` through whole sequences, else update by update."""
+        if self._gradient == "bptt" and self._update_every is None:
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         network, time = self._checked_network(x), x.shape[1]
@@ -102,11 +101,14 @@ class Sequential(keras.Sequential):
             if network.every_step:
                 targets = y[:, part]
                 weight = weight if weight is None or len(weight.shape) == 1 else weight[:, part]
-            found = network.gradients(
-                x[:, part], states,
-                lambda outputs: self.compute_loss(x=x, y=targets, y_pred=outputs, sample_weight=weight, training=True),
-                count_nonzero=self._measure,
-            )  # fmt: skip
+
+            def loss_of(outputs):
+                return self.compute_loss(x=x, y=targets, y_pred=outputs, sample_weight=weight, training=True)
+
+            if self._gradient == "bptt":
+                found = network.through_time(x[:, part], states, loss_of)
+            else:
+                found = network.gradients(x[:, part], states, loss_of, count_nonzero=self._measure)
             pairs = [(g, v) for g, v in zip(found.gradients, network.variables, strict=True) if g is not None]
             self.optimizer.apply_gradients(pairs)
             return found._replace(loss=steps * tf.cast(found.loss, "float32"))
@@ -122,8 +124,10 @@ class Sequential(keras.Sequential):
     def _checked_network(self, x):
         """The `Network`; in a graph it stops where the masks have changed, or where the batch does not fit."""
         if self._network is None:
-            self._network = _Untracked(Network(self.layers, ORDERS[self._gradient]))
+            self._network = _Untracked(Network(self.layers, ORDERS.get(self._gradient)))
         network = self._network.network
+        if self._gradient == "bptt":
+            return network
         check_memory(network, x.shape[0] or 1, self._memory_limit)
         most = most_samples(network, self._memory_limit)
         tf.debugging.assert_less_equal(

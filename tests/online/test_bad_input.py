@@ -146,7 +146,7 @@ class TestSequential:
         [
             ({"gradient": "backprop"}, "`gradient` must be one of"),
             ({"gradient": "rtrl", "update_every": 0}, "`update_every` must be a positive integer"),
-            ({"update_every": 3}, '`update_every` does not go with gradient="bptt"'),
+            ({"update_every": 1.5}, "`update_every` must be a positive integer"),
             ({"gradient": "rtrl", "jit_compile": True}, "jit_compile=True does not go with"),
         ],
     )

@@ -1,11 +1,15 @@
 """`fit` by online learning: the same updates as `fit` by back-propagation where both are exact, and Keras's habits."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.testing import assert_allclose
 
 from keras_egru.online import RTRL, Sequential
+from keras_egru.surrogates import Boxcar
 from tests.online import networks
 from tests.online.networks import BATCH, TIME, egru, gru, model, thresholded
 
@@ -44,6 +48,44 @@ def test_updates_within_a_sequence_are_those_of_the_learner(make, update_every):
     for ours, theirs in zip(network.trainable_variables, learner.variables, strict=True):
         assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     assert history["loss"][0] == pytest.approx(np.average(losses, weights=[2, 1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [egru, gru, partial(thresholded, surrogate=Boxcar(0.5, 2.0))])
+def test_truncated_back_propagation_carries_the_state_and_no_gradient(make):
+    keras.utils.set_random_seed(1)
+    network = model(make(), kind=Sequential)
+    network.compile(keras.optimizers.SGD(0.0), MSE, gradient="bptt", update_every=3)
+    history = network.fit(X, Y, batch_size=BATCH, verbose=0).history
+    assert history["loss"][0] == pytest.approx(MSE(Y, network(X)).numpy(), rel=1e-5)
+
+    truncated, exact = (_fitted(make, gradient, epochs=1, update_every=3)[0] for gradient in ("bptt", "rtrl"))
+    keras.utils.set_random_seed(1)
+    expected = model(make())
+    optimizer = keras.optimizers.Adam(0.05)
+    layer, readout = expected.layers
+    for rows in (slice(0, 2), slice(2, 3)):
+        state = layer.get_initial_state(rows.stop - rows.start)
+        state = state if isinstance(state, list) else [state]
+        for steps in (slice(0, 3), slice(3, 6), slice(6, TIME)):
+            with tf.GradientTape() as tape:
+                returned, *after = _with_state(layer, X[rows, steps].astype("float64"), state)
+                loss = MSE(Y[rows, steps], readout(returned))
+            variables = expected.trainable_variables
+            optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+            state = after
+    for ours, theirs in zip(truncated.get_weights(), expected.get_weights(), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
+    assert not np.allclose(truncated.get_weights()[1], exact.get_weights()[1], rtol=1e-4)
+
+
+def _with_state(layer, x, state):
+    """Activity of every step and the last states, stepped by hand."""
+    steps = []
+    for t in range(x.shape[1]):
+        y, state = layer.cell(x[:, t], state)
+        state = state if isinstance(state, list) else [state]
+        steps.append(y)
+    return tf.stack(steps, axis=1), *state
 
 
 def test_logs_tell_what_the_influence_costs():

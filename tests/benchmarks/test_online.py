@@ -46,7 +46,6 @@ def test_a_gradient_decides_that_every_step_is_read_out():
         (["gradient=rtrl", "readout=trace"], "gradient=rtrl reads out at every step and does not go with readout"),
         (["gradient=rtrl", "prune=0.5"], "does not go with prune"),
         (["gradient=snap-1", "dropconnect=0.1"], "does not go with dropconnect"),
-        (["gradient=bptt", "update_every=2"], "update_every needs gradient=rtrl"),
         (["gradient=rtrl", "update_every=0"], "update_every = '0' is refused"),
         (["gradient=rtrl", "parameter_sparsity=1"], "parameter_sparsity = '1' is refused"),
         (["gradient=rtrl", "parameter_sparsity=-0.1"], "parameter_sparsity = '-0.1' is refused"),

@@ -60,13 +60,13 @@ def rows(result) -> list[tuple[str, ...]]:
         faster = gain(result, name)
         found.append((
             shown,
-            *(milliseconds(times[call][name]) for call in ("chunk", "single")),
+            *(digits(times[call][name]) for call in ("chunk", "single")),
             "-" if faster is None else f"{faster:.2g}x" if faster < 10 else f"{faster:.0f}x",
             number(result["multiply_adds"][name]),
             percent(of_dense(result["multiply_adds"], name)),
             percent(of_dense(result["analytic_multiply_adds"], name)),
-            f"{over_analytic(result, name):.3g}",
-            "-" if sizes[name] is None else f"{sizes[name] / MIB:.3g}",
+            digits(over_analytic(result, name)),
+            mebibytes(sizes[name]),
             percent(share_of_memory(result, name)),
             percent(of_dense(result["analytic_influence_bytes"], name)),
             three_digits(result["peak_memory_mib"][name]),
@@ -74,9 +74,13 @@ def rows(result) -> list[tuple[str, ...]]:
     return found
 
 
-def milliseconds(value) -> str:
-    """Three digits, also of microseconds."""
-    return "-" if value is None else f"{value:.3g}"
+def digits(value) -> str:
+    """Three digits, also of small figures: 0.00823, 1.23, 1234."""
+    return f"{value:#.3g}" if value is not None and abs(value) < 1 else three_digits(value)
+
+
+def mebibytes(size) -> str:
+    return digits(None if size is None else size / MIB)
 
 
 def percent(share) -> str:
@@ -103,9 +107,8 @@ def show_scaling(record):
 
 
 def time_cells(group, name):
-    return [milliseconds(result["milliseconds"]["chunk"][name]) for result in group]
+    return [digits(result["milliseconds"]["chunk"][name]) for result in group]
 
 
 def memory_cells(group, name):
-    sizes = [result["influence_bytes"][name] for result in group]
-    return ["-" if size is None else f"{size / MIB:.3g}" for size in sizes]
+    return [mebibytes(result["influence_bytes"][name]) for result in group]

@@ -415,11 +415,11 @@ class Sequence {
                                                 : step.begin[i]);
         const int64_t stride = s_.full_ ? kRowsTogether : 1;
         a.count = 0;
-        for (int64_t e = 0; e < count; ++e) {
+        for (int64_t e = 0; e < count; ++e) {  // without a branch that nobody can predict
           const int32_t slot = stored.slot[step.stored[source[e]]];
-          if (slot < 0) continue;
           index_[a.count] = slot;
-          value_[a.count++] = value[e * stride];
+          value_[a.count] = value[e * stride];
+          a.count += slot >= 0;
         }
         const int32_t own = stored.slot[k];
         a.start = leak ? &own : nullptr;

@@ -1,9 +1,5 @@
 """Online trainers: exact real-time recurrent learning, and SnAp, which keeps a part of the influence."""
 
-import io
-import os
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +10,8 @@ from keras.src.backend.common.masking import set_keras_mask
 
 from keras_egru.online.memory import check_memory
 from keras_egru.online.network import Network
+from keras_egru.online.options import check_backend, check_loss_of_every_step, checked_order, checked_update_every
+from keras_egru.online.state_files import read_arrays, write_arrays
 
 
 class Step(NamedTuple):
@@ -80,10 +78,7 @@ class RTRL:
         measure: bool = False,
         implementation: str = "auto",
     ):
-        if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(f"Online learning needs Keras's TensorFlow backend, received {keras.backend.backend()}.")
-        if update_every is not None and (isinstance(update_every, bool) or update_every != int(update_every) or update_every < 1):
-            raise ValueError(f"`update_every` must be a positive integer or None, received {update_every!r}.")
+        check_backend()
         if memory_limit is not None and memory_limit <= 0:
             raise ValueError(f"`memory_limit` must be a positive number of bytes or None, received {memory_limit!r}.")
         self.model, self.readout = model, readout
@@ -91,7 +86,8 @@ class RTRL:
         self.loss = keras.losses.get(loss)
         if self.loss is None:
             raise ValueError("`loss` must be a Keras loss, its name or a function, received None.")
-        self.update_every, self.memory_limit, self.measure = update_every, memory_limit, bool(measure)
+        self.update_every = checked_update_every(update_every)
+        self.memory_limit, self.measure = memory_limit, bool(measure)
         self.network = Network(
             model.layers if isinstance(model, keras.Sequential) else [_layer(model)],
             self._order, implementation, readout,
@@ -167,12 +163,7 @@ class RTRL:
             `Step(loss, outputs)`, before the updates that they led to; the loss is the mean over steps.
         """
         x, time = self._checked_sequences(x)
-        if not self.network.every_step and self.update_every is not None:
-            raise ValueError(
-                f"update_every={self.update_every} needs a loss at every step, and "
-                f"'{self.network.recurrent[-1].layer.name}' returns its last step alone: set return_sequences=True, or "
-                "update_every=None."
-            )
+        check_loss_of_every_step(self.network, self.update_every)
         states, losses, outputs = self.network.initial_states(len(x)), [], []
         chunk = self.update_every or time
         for start in range(0, time, chunk):
@@ -284,19 +275,7 @@ class RTRL:
         Raises:
             OSError: the folder is not writable or the disk is full; the file is as it was.
         """
-        path = Path(path)
-        buffer = io.BytesIO()
-        np.savez(buffer, **self.get_state())
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(buffer.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_arrays(path, self.get_state())
 
     def load(self, path):
         """Goes on where `save` was called.
@@ -305,14 +284,7 @@ class RTRL:
             FileNotFoundError: there is no such file.
             ValueError: the file is not of `save`, or belongs to another network.
         """
-        try:
-            with np.load(path) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{path} is not a state that `save` wrote: {error}") from None
-        self.set_state(arrays)
+        self.set_state(read_arrays(path))
 
     def _advance(self, x, states, y, sample_weight, mask):
         def loss_of(outputs):
@@ -323,9 +295,7 @@ class RTRL:
             penalties = [v.regularizer(v) for v in self.variables if getattr(v, "regularizer", None) is not None]
             return sum((ops.cast(penalty, value.dtype) for penalty in penalties), value)
 
-        found = self.network.gradients(
-            x, states, None if y is None else loss_of, mask=mask, count_nonzero=self.measure
-        )
+        found = self.network.gradients(x, states, None if y is None else loss_of, mask=mask, count_nonzero=self.measure)
         return found.loss, found.outputs, found.gradients, found.states, found.counters
 
     def _update_weights(self, gradients):
@@ -365,8 +335,8 @@ class RTRL:
     def _check_stream(self, x):
         if len(x) != self.batch_size:
             raise ValueError(
-                f"`x` must have the batch size {self.batch_size} of the stream, received {len(x)}: call reset_state() to "
-                "begin another."
+                f"`x` must have the batch size {self.batch_size} of the stream, received {len(x)}: call "
+                "reset_state() to begin another."
             )
         self._check_masks()
 
@@ -374,8 +344,8 @@ class RTRL:
         for cell in self.network.recurrent:
             if bool(cell.changed_masks()):
                 raise ValueError(
-                    f"A mask of '{cell.layer.name}' has changed in the middle of a stream, and the influence has no column "
-                    "for what is new: call reset_state() after a change of masks."
+                    f"A mask of '{cell.layer.name}' has changed in the middle of a stream, and the influence has no "
+                    "column for what is new: call reset_state() after a change of masks."
                 )
 
     def _checked(self, x, name):
@@ -405,9 +375,11 @@ class RTRL:
 
     def _targets(self, y, sample_weight, mask, steps=slice(None)):
         per_step = self.network.every_step
-        y, sample_weight = tf.convert_to_tensor(y), None if sample_weight is None else tf.convert_to_tensor(sample_weight)
-        if sample_weight is not None and per_step and len(sample_weight.shape) == 1:
-            sample_weight = sample_weight[:, None] * tf.ones_like(y[..., 0] if len(y.shape) > 2 else y, sample_weight.dtype)
+        y = tf.convert_to_tensor(y)
+        if sample_weight is not None:
+            sample_weight = tf.convert_to_tensor(sample_weight)
+            if per_step and len(sample_weight.shape) == 1:
+                sample_weight = tf.repeat(sample_weight[:, None], y.shape[1], axis=1)
         mask = None if mask is None else tf.cast(mask, tf.bool)[:, steps]
         if per_step:
             y, sample_weight = y[:, steps], None if sample_weight is None else sample_weight[:, steps]
@@ -443,13 +415,6 @@ class SnAp(RTRL):
     def __init__(self, model, readout=None, order: int = 1, **options):
         self._order = checked_order(order)
         super().__init__(model, readout, **options)
-
-
-def checked_order(order):
-    """`order`, 1 or 2."""
-    if order not in (1, 2) or isinstance(order, bool):
-        raise ValueError(f"`order` of SnAp must be 1 or 2, received {order!r}.")
-    return int(order)
 
 
 def _layer(model):

@@ -16,8 +16,8 @@ def check_memory(network, batch, limit=None):
     available = _available(limit)
     raise ValueError(
         f"The influence of a batch of {batch} would take {network.influence_bytes(batch) / 2**30:.3g} GiB, and "
-        f"{available / 2**30:.3g} GiB {'are free' if limit is None else 'are allowed by `memory_limit`'}: take a smaller "
-        "batch, fewer units, a higher parameter sparsity or SnAp."
+        f"{available / 2**30:.3g} GiB {'are free' if limit is None else 'are allowed by `memory_limit`'}: take a "
+        "smaller batch, fewer units, a higher parameter sparsity or SnAp."
     )
 
 

@@ -110,7 +110,8 @@ class Network:
             count_nonzero: Whether nonzero entries of the influence are counted.
         """
         with tf.GradientTape(persistent=True) as tape:
-            hidden, passed = x, []
+            hidden = x
+            passed: list[tuple] = []
             for layers, cell, state in zip(self.below, self.recurrent, states, strict=True):
                 hidden = _each_step(layers, hidden, training)
                 inputs = ops.cast(hidden, state["y"].dtype)
@@ -135,17 +136,13 @@ class Network:
         del tape
 
         after, counters = [], []
-        for cell, state, credit, (fixed, sequences, _, _) in zip(
-            self.recurrent, states, credits, passed, strict=True
-        ):
+        for cell, state, credit, (fixed, sequences, _, _) in zip(self.recurrent, states, credits, passed, strict=True):
             gradients, following, counted = cell.influence(fixed, sequences, state, credit, mask, count_nonzero)
             after.append(following)
             counters.append(counted)
             for variable, gradient in zip(cell.variables, gradients, strict=True):
                 _add(found, variable, gradient)
-        return Gradients(
-            loss, outputs, [found.get(id(v)) for v in self.variables], after, ops.stack(counters)
-        )
+        return Gradients(loss, outputs, [found.get(id(v)) for v in self.variables], after, ops.stack(counters))
 
     def through_time(self, x, states, loss_of, *, mask=None, training=True) -> Gradients:
         """The same by back-propagation through the steps of the chunk and no further: truncated, if others came before.

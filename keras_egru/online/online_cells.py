@@ -68,7 +68,8 @@ class OnlineCell:
     """A cell, the layout of its parameters' influence, and chunks of steps.
 
     The state is a dictionary of tensors: those of the cell by name, `slope` (the surrogate derivative of the last step,
-    where there are events), each `[batch, units]`, and `influence`, as `influence_sequence` returns it; a zero size before the first step.
+    where there are events), each `[batch, units]`, and `influence`, as `influence_sequence` returns it; of size zero
+    before the first step.
 
     layer: The layer, or the cell itself.
     cell: The cell.
@@ -102,9 +103,7 @@ class OnlineCell:
         """The `InfluenceLayout`, of the masks as they were when it was asked for first."""
         if self._layout is None:
             with tf.init_scope():  # out of the graph that `fit` may be tracing
-                self._masks = [
-                    None if mask is None else ops.convert_to_numpy(mask) for mask in self._mask_variables()
-                ]
+                self._masks = [None if mask is None else ops.convert_to_numpy(mask) for mask in self._mask_variables()]
             trained = [variable is not None and variable.trainable for variable in self.variables]
             self._layout = self._make_layout(int(self.cell.kernel.shape[0]), trained)
         return self._layout
@@ -132,6 +131,17 @@ class OnlineCell:
         state = {name: ops.zeros((batch, self.cell.units), dtype) for name in self.state_names}
         shape = (batch, self.cell.units, self.layout.parameters) if self._keeps_dense() else (0,)
         return {**state, "influence": ops.zeros(shape, dtype)}
+
+    def forward(self, x, state, mask=None, training=False) -> tuple:
+        """The cell's states at every step, each `[batch, time, units]`, the activity first.
+
+        Args:
+            x: `[batch, time, features]`.
+            state: The state before.
+            mask: Bool `[batch, time]`, or None.
+            training: Whether a gradient will be taken through it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `forward`.")
 
     def influence(self, x, states, state, credit, mask=None, count_nonzero=False):
         """`(gradients, state, counters)` of a chunk of steps.
@@ -163,7 +173,7 @@ class OnlineCell:
         return self._split(gradient), {**last, "influence": influence}, counters
 
     def dense_influence(self, state):
-        """The influence on the activity, `[batch, units, parameters]`: M of the paper, with zeros where none is kept."""
+        """The influence on the activity, M of the paper, `[batch, units, parameters]`; zeros where none is kept."""
         passes = self.passes(state)
         kept = np.asarray(state["influence"])
         dense = kept if kept.ndim == 3 else self.layout.dense(kept, passes)

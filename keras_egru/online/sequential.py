@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_egru.online.memory import check_memory, most_samples
 from keras_egru.online.network import Gradients, Network
+from keras_egru.online.options import check_backend, check_loss_of_every_step, checked_update_every
 
 ORDERS = {"rtrl": None, "snap-1": 1, "snap-2": 2}
 GRADIENTS = ("bptt", *ORDERS)
@@ -61,24 +62,13 @@ class Sequential(keras.Sequential):
         """
         if gradient not in GRADIENTS:
             raise ValueError(f"`gradient` must be one of {GRADIENTS}, received {gradient!r}.")
-        if update_every is not None and (
-            isinstance(update_every, bool) or not isinstance(update_every, int) or update_every < 1
-        ):
-            raise ValueError(f"`update_every` must be a positive integer or None, received {update_every!r}.")
+        update_every = checked_update_every(update_every)
         if gradient != "bptt" or update_every is not None:
-            if keras.backend.backend() != "tensorflow":
-                raise RuntimeError(
-                    f"Online learning needs Keras's TensorFlow backend, received {keras.backend.backend()}."
-                )
+            check_backend()
             if kwargs.get("jit_compile") is True:
                 raise ValueError(f'jit_compile=True does not go with gradient="{gradient}" or `update_every`.')
             kwargs["jit_compile"] = False
-            network = Network(self.layers)
-            if update_every is not None and not network.every_step:
-                raise ValueError(
-                    f"update_every={update_every} needs a loss at every step, and "
-                    f"'{network.recurrent[-1].layer.name}' returns its last step alone: set return_sequences=True."
-                )
+            check_loss_of_every_step(Network(self.layers), update_every)
         self._gradient, self._update_every, self._memory_limit = gradient, update_every, memory_limit
         self._network, self._measure = None, bool(measure) and gradient != "bptt"
         super().compile(*args, **kwargs)
@@ -123,6 +113,10 @@ class Sequential(keras.Sequential):
 
     def _checked_network(self, x):
         """The `Network`; in a graph it stops where the masks have changed, or where the batch does not fit."""
+        if not self.built:
+            self(x)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
         if self._network is None:
             self._network = _Untracked(Network(self.layers, ORDERS.get(self._gradient)))
         network = self._network.network
@@ -131,8 +125,9 @@ class Sequential(keras.Sequential):
         check_memory(network, x.shape[0] or 1, self._memory_limit)
         most = most_samples(network, self._memory_limit)
         tf.debugging.assert_less_equal(
-            tf.shape(x)[0], most, f"The influence of more than {most} samples does not fit in memory: take smaller batches."
-        )
+            tf.shape(x)[0], most,
+            f"The influence of more than {most} samples does not fit in memory: take smaller batches.",
+        )  # fmt: skip
         for cell in network.recurrent:
             tf.debugging.assert_equal(
                 cell.changed_masks(), False,

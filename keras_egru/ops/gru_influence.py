@@ -42,10 +42,10 @@ def gru_influence_terms(x, y, initial_y, kernel, recurrent_kernel, bias, *, rese
     past_y = before(y, initial_y)
     projection, recurrent_bias = _projection(x, kernel, bias, reset_after)
     z, r, candidate, h = gates(projection, past_y, recurrent_kernel, recurrent_bias, reset_after)
+    passes = ops.ones_like(ops.concatenate([y[:, :1], y], axis=1))
     return gated_terms(
         x, past_y, by_u=(past_y - candidate) * z * (1.0 - z), slope_z=(1.0 - z) * (1.0 - candidate * candidate), r=r,
-        h=h, leak=z, own=None, by_threshold=ops.zeros_like(y), passes=ops.ones_like(ops.pad(y, ((0, 0), (1, 0), (0, 0)))),
-        kernel=recurrent_kernel, mask=mask,
+        h=h, leak=z, own=None, by_threshold=ops.zeros_like(y), passes=passes, kernel=recurrent_kernel, mask=mask,
     )  # fmt: skip
 
 

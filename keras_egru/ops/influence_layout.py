@@ -71,7 +71,7 @@ class InfluenceLayout:
 
     @cached_property
     def _reached(self):
-        """`(rows of a unit's own parameters, rows of those of its reset gate)`, each `[units, units]` bool: `[u, k]`."""
+        """`(rows of a unit's parameters, rows of those of its reset gate)`, each `[units, units]` bool: `[u, k]`."""
         own, by_gate = np.eye(self.units, dtype=bool), self.candidates.T
         step = self.neighbours | np.eye(self.units, dtype=bool) if self.leaks else self.neighbours
         reached = []

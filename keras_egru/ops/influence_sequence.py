@@ -25,10 +25,10 @@ IMPLEMENTATIONS = ("auto", "fused", "reference")
 class InfluenceTerms(NamedTuple):
     """What the influence of a chunk of steps is made of, at given states.
 
-    With `v_g = kernel[l, g units + k]`, the weights from l to k:
-    `J[k, l] = sum over gates: gain[g, k] v_g + own[k] (k = l)`, or where `candidate` is given (gates u, r, z of which r
-    multiplies before the product)
-    `J[k, l] = gain[0, k] v_u + candidate[k] (v_z opened[l] + sum over m: kernel_z[m, k] turned[m] kernel_r[l, m]) + own`.
+    With `v_g = kernel[l, g units + k]`, the weights from l to k, `J[k, l] = sum over gates: gain[g, k] v_g` and
+    `own[k]` where `k = l`. Where `candidate` is given (gates u, r, z, of which r multiplies before the product)
+    `J[k, l] = gain[0, k] v_u + candidate[k] (v_z opened[l] + sum over m: kernel_z[m, k] turned[m] kernel_r[l, m])`, and
+    the same.
 
     kernel: `[units, gates units]`, recurrent weights, zero where pruned.
     leak: `[batch, time, units]`, or None.
@@ -59,7 +59,7 @@ class InfluenceTerms(NamedTuple):
 class Influence(NamedTuple):
     """What `influence_sequence` returns.
 
-    influence: Of the last step, for the next call: `[batch, units, parameters]` of the reference, `[numbers]` of the op.
+    influence: Of the last step, for the next call: `[batch, units, parameters]`, of the op `[numbers]`.
     gradient: `[parameters]`, summed over samples and steps.
     counters: `[3]` int64: multiply-adds that the op did on the influence, nonzero entries of `passes N` over all steps
         (where asked for), and entries that all rows and trained columns would have. Zeros of the reference.

@@ -31,9 +31,7 @@ def thresholded_influence_terms(
         `InfluenceTerms`, and the slope after the last step, `[batch, units]`.
     """
     past_y = before(y, initial_y)
-    _, v = thresholded_rnn_step(
-        ops.matmul(x, kernel), past_y, recurrent_kernel, threshold, surrogate=surrogate
-    )
+    _, v = thresholded_rnn_step(ops.matmul(x, kernel), past_y, recurrent_kernel, threshold, surrogate=surrogate)
     slopes = last_valid(surrogate.derivative(v), initial_slope, mask)
     one = ops.ones_like(v)
     terms = InfluenceTerms(

@@ -51,7 +51,12 @@ def model(*recurrent, sparsity=None, kind=keras.Sequential, below=(), classes=CL
     if sparsity is not None:
         recurrent = [RandomMask(layer, sparsity, seed=3, dtype="float64") for layer in recurrent]
     return kind(
-        [keras.Input((TIME, FEATURES), dtype="float64"), *below, *recurrent, keras.layers.Dense(classes, dtype="float64")]
+        [
+            keras.Input((TIME, FEATURES), dtype="float64"),
+            *below,
+            *recurrent,
+            keras.layers.Dense(classes, dtype="float64"),
+        ]
     )
 
 
@@ -61,8 +66,6 @@ def through_time(network, variables, loss, x=X, y=Y, mask=None):
         value = loss(tf.constant(y), network(tf.constant(x), training=True))
     gradients = tape.gradient(value, [variable.value for variable in variables])
     masks = {
-        id(pair.weight): np.asarray(pair.mask.value)
-        for layer in network.layers
-        for pair in getattr(layer, "masks", ())
+        id(pair.weight): np.asarray(pair.mask.value) for layer in network.layers for pair in getattr(layer, "masks", ())
     }
     return [np.asarray(g) * masks.get(id(v), 1.0) for g, v in zip(gradients, variables, strict=True)]

@@ -7,8 +7,21 @@ import tensorflow as tf
 from numpy.testing import assert_allclose
 
 from keras_egru.online import RTRL, SnAp
-from tests.online.networks import BATCH, CELLS, CLASSES, FEATURES, TIME, UNITS, X, Y, egru, gru, model, through_time
-from tests.online.networks import thresholded
+from tests.online.networks import (
+    BATCH,
+    CELLS,
+    CLASSES,
+    FEATURES,
+    TIME,
+    UNITS,
+    X,
+    Y,
+    egru,
+    gru,
+    model,
+    thresholded,
+    through_time,
+)
 
 MSE = keras.losses.MeanSquaredError(dtype="float64")
 IMPLEMENTATIONS = [(cell, "fused") for cell in CELLS] + [
@@ -78,7 +91,8 @@ def test_a_readout_of_one_s_own():
     readout = keras.layers.Dense(CLASSES, "tanh", dtype="float64")
     learner = RTRL(layer, readout, loss=MSE)
     found = learner.gradients(X, Y)
-    network = keras.Sequential([layer, keras.layers.TimeDistributed(readout, dtype="float64")])
+    inputs = keras.Input((TIME, FEATURES), dtype="float64")
+    network = keras.Sequential([inputs, layer, keras.layers.TimeDistributed(readout, dtype="float64")])
     _assert_equal(found, through_time(network, learner.variables, MSE), learner.variables)
 
 

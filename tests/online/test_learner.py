@@ -22,9 +22,7 @@ def _seeded():
 
 def _learner(make=egru, sparsity=None, **options):
     keras.utils.set_random_seed(1)
-    return RTRL(
-        model(make(), sparsity=sparsity), loss=MSE, **{"optimizer": keras.optimizers.SGD(0.1), **options}
-    )
+    return RTRL(model(make(), sparsity=sparsity), loss=MSE, **{"optimizer": keras.optimizers.SGD(0.1), **options})
 
 
 def _weights(learner):

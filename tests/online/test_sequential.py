@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
+from keras_egru import EGRU
 from keras_egru.online import RTRL, Sequential
 from keras_egru.surrogates import Boxcar
 from tests.online import networks
@@ -122,6 +123,12 @@ def test_it_is_saved_with_how_it_learns(tmp_path):
         side.fit(X, Y, batch_size=2, shuffle=False, verbose=0)
     for a, b in zip(network.get_weights(), loaded.get_weights(), strict=True):
         assert_allclose(a, b, rtol=1e-6, atol=1e-7)  # a loss that was saved computes in single precision
+
+
+def test_a_model_is_built_by_the_first_batch():
+    network = Sequential([EGRU(4, return_sequences=True), keras.layers.Dense(3)])
+    network.compile("adam", "mse", gradient="rtrl", update_every=3)
+    assert np.isfinite(network.fit(X, Y, verbose=0).history["loss"][0])
 
 
 def test_a_batch_of_another_size_and_validation():

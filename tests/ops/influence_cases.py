@@ -5,8 +5,13 @@ import numpy as np
 
 from keras_egru import EGRU, ThresholdedRNNCell
 from keras_egru.layers.egru_cell import EGRUCell
-from keras_egru.ops import egru_influence_terms, egru_layout, influence_sequence, thresholded_influence_terms
-from keras_egru.ops import thresholded_layout
+from keras_egru.ops import (
+    egru_influence_terms,
+    egru_layout,
+    influence_sequence,
+    thresholded_influence_terms,
+    thresholded_layout,
+)
 from keras_egru.surrogates import Boxcar
 
 BATCH, TIME, FEATURES, UNITS = 3, 8, 2, 5

@@ -1,4 +1,4 @@
-"""Real-time recurrent learning against back-propagation, which has the same gradient, and the op against the reference."""
+"""Real-time recurrent learning against back-propagation, which has the same gradient; the op against the reference."""
 
 import numpy as np
 import pytest
@@ -181,7 +181,9 @@ def test_counters(network):
     for t in range(TIME):
         steps = slice(t, t + 1)
         terms, slope = terms_of(layer, states, steps, initial, slope)
-        influence = influence_sequence(influence, terms, WEIGHTS[:, steps], layout, implementation="reference").influence
+        influence = influence_sequence(
+            influence, terms, WEIGHTS[:, steps], layout, implementation="reference"
+        ).influence
         expected += np.count_nonzero(np.array(influence) * np.array(terms.passes)[:, -1, :, None])
         initial = [state[:, t] for state in states]
     assert nonzero == expected

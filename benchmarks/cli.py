@@ -17,7 +17,7 @@ from benchmarks.errors import EXIT_CODES, BenchmarkError, ConfigError
 from benchmarks.lif_cases import LIF_CASES
 from benchmarks.rtrl_cases import RTRL_CASES
 from benchmarks.speed_cases import CASES, custom_case, points_of
-from benchmarks.speed_families import LIF_ALL, RTRL_ALL, members, online, refuse, spiking, tell
+from benchmarks.speed_families import LIF_ALL, RTRL_ALL, members, online, refuse, spiking, streaming, tell
 
 app = typer.Typer(
     help="Trains event-based networks and their peers on the papers' tasks, measures sparsity and speed, and reports.",
@@ -278,6 +278,9 @@ def speed(
     rtrl_scaling: Annotated[
         bool, typer.Option("--rtrl-scaling", help="Of online learning: time and memory over units.")
     ] = False,
+    rtrl_stream: Annotated[
+        bool, typer.Option("--rtrl-stream", help="Of online learning: steps a second of a learner of 64 --units.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of every library. Default: their own.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the JSON record; continued where it was begun.")] = None,
     as_json: AsJson = False,
@@ -293,6 +296,11 @@ def speed(
         sparsities = {
             "units": units, "backward-sparsity": backward_sparsity, "parameter-sparsity": parameter_sparsity,
         }  # fmt: skip
+        if rtrl_stream:
+            imposed = {name: value for name, value in sparsities.items() if name != "units"}
+            studies = {"case": bool(names), "lif-growth": lif_growth, "rtrl-scaling": rtrl_scaling}
+            refuse({**studies, **imposed, **others, "activity": activity, "memory": memory}, "--rtrl-stream")
+            return streaming(units, repeats, threads, _command(), out, as_json)
         lif = members(names, LIF_CASES, LIF_ALL)
         if lif or lif_growth:
             strangers = {"case": len(lif) < len(names) or (lif_growth and len(names) > 0), **sparsities, **others}

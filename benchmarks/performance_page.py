@@ -8,7 +8,14 @@ from benchmarks.errors import CannotRun, ConfigError
 from benchmarks.figures import three_digits
 from benchmarks.markdown import table
 from benchmarks.speed_cases import CASES
-from benchmarks.speed_targets import online_verdicts, pruned_verdicts, spiking_verdicts, verdicts, wanted_gain
+from benchmarks.speed_targets import (
+    online_verdicts,
+    pruned_verdicts,
+    spiking_verdicts,
+    stream_verdicts,
+    verdicts,
+    wanted_gain,
+)
 
 NOTES = Path(__file__).with_name("performance_notes.md")
 NAMES = {
@@ -72,7 +79,7 @@ def write(folder, page) -> list:
     _, eventprop = lif_page.records(folder)
     if eventprop:
         plots[images / lif_page.PLOT] = speed_plots.growth_of_eventprop(_results(eventprop))
-    _, rtrl_growths = rtrl_page.records(folder)
+    _, rtrl_growths, _ = rtrl_page.records(folder)
     if rtrl_growths:
         plots[images / rtrl_page.PLOT] = speed_plots.growth_of_rtrl(rtrl_page.results(rtrl_growths))
     for path, png in plots.items():
@@ -86,11 +93,12 @@ def to_markdown(folder, images) -> str:
     speeds, pruned, growths = _records(folder)
     groups = _grouped(speeds)
     spiking, eventprop = lif_page.records(folder)
-    online, rtrl_growths = rtrl_page.records(folder)
-    origin = _origin([*speeds, *pruned, *growths, *spiking, *eventprop, *online, *rtrl_growths])
+    online, rtrl_growths, streams = rtrl_page.records(folder)
+    origin = _origin([*speeds, *pruned, *growths, *spiking, *eventprop, *online, *rtrl_growths, *streams])
     parts = ["# Performance", INTRODUCTION, *origin]
     found = [*verdicts(_flat(groups)), *pruned_verdicts(_flat(_grouped(pruned)))]
     found += [*spiking_verdicts(lif_page.results(spiking)), *online_verdicts(rtrl_page.results(online))]
+    found += stream_verdicts(streams)
     parts += ["## Targets", _targets(found)]
     for case in dict.fromkeys(case for case, _ in groups):
         parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
@@ -104,7 +112,7 @@ def to_markdown(folder, images) -> str:
         parts += ["## Scaling", SCALING, _lines(results), f"![Time against events]({images}/events.png)"]
         parts += ["Every point:", _points(results)]
     parts += lif_page.parts(spiking, eventprop, images)
-    parts += rtrl_page.parts(online, rtrl_growths, images)
+    parts += rtrl_page.parts(online, rtrl_growths, streams, images)
     notes = NOTES.read_text("utf-8").strip()
     if notes:
         parts += ["## What limits it", notes]

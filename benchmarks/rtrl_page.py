@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from benchmarks import rtrl_scaling, rtrl_speed, speed_records
+from benchmarks import rtrl_scaling, rtrl_speed, rtrl_stream, speed_records
 from benchmarks.markdown import table
 from benchmarks.rtrl_cases import RTRL_CASES
-from benchmarks.rtrl_table import HEADERS, NAMES, heading, memory_cells, rows, time_cells
+from benchmarks.rtrl_table import HEADERS, NAMES, digits, heading, mebibytes, memory_cells, rows, time_cells
 
 PLOT = "rtrl-scaling.png"
 NOTES = Path(__file__).with_name("rtrl_performance_notes.md")
@@ -33,9 +33,16 @@ memory, which is what many units come to.
 """.strip()
 
 
+STREAM = """
+`learner.step` as a whole, with read-out, loss, Adam and the update at every step, of an EGRU at its default
+initialisation, one sequence, nothing pruned or imposed; {threads}.
+""".strip()
+
+
 def records(folder):
-    """`(speed records, scaling records)` of online learning under a folder."""
-    return tuple([r for _, r in speed_records.find(folder, kind)] for kind in (rtrl_speed.KIND, rtrl_scaling.KIND))
+    """`(speed records, scaling records, stream records)` of online learning under a folder."""
+    kinds = (rtrl_speed.KIND, rtrl_scaling.KIND, rtrl_stream.KIND)
+    return tuple([r for _, r in speed_records.find(folder, kind)] for kind in kinds)
 
 
 def results(found) -> list:
@@ -45,9 +52,9 @@ def results(found) -> list:
     return sorted(cases, key=lambda result: (order.index(result["case"]), *result["asked"].values()))
 
 
-def parts(speeds, growths, images) -> list[str]:
+def parts(speeds, growths, streams, images) -> list[str]:
     """The paragraphs of the section, none without records; `images` is where the page finds its plots."""
-    if not speeds and not growths:
+    if not speeds and not growths and not streams:
         return []
     found = ["## Online learning", ONLINE]
     for result in results(speeds):
@@ -55,6 +62,9 @@ def parts(speeds, growths, images) -> list[str]:
     notes = NOTES.read_text("utf-8").strip()
     if notes:
         found.append(notes)
+    for record in streams:
+        threads = "one thread" if record["threads"] == 1 else f"{record['threads'] or 'all'} threads"
+        found += ["### Learning from a stream", STREAM.format(threads=threads), _streamed(record)]
     if growths:
         found += ["### Growth with units", SCALING, _fits(results(growths)), f"![Growth of RTRL]({images}/{PLOT})"]
         for case, group in rtrl_scaling.grouped(results(growths)).items():
@@ -62,6 +72,18 @@ def parts(speeds, growths, images) -> list[str]:
             for what, cells in (("milliseconds a step", time_cells), ("MiB of M", memory_cells)):
                 found += [f"`{case}`, {what}, by units:", _by_size(sizes, group, cells)]
     return found
+
+
+def _streamed(record):
+    lines = [
+        (
+            f"{result['units']} units", "RTRL" if name == "rtrl" else f"SnAp-{name[-1]}",
+            digits(result["milliseconds"][name]), f"{rate:.0f}", mebibytes(result["influence_bytes"][name]),
+        )
+        for result in record["cases"]
+        for name, rate in result["steps_per_second"].items()
+    ]  # fmt: skip
+    return table(("", "", "ms a step", "steps a second", "MiB of M"), lines)
 
 
 def _by_size(sizes, group, cells):

@@ -64,5 +64,16 @@ def online(names, units, parameters, backward, repeats, memory, threads, command
     return print(json.dumps(record, indent=2)) if as_json else show(record)
 
 
+def streaming(units, repeats, threads, command, out, as_json):
+    """Steps a second of learners of a stream."""
+    from benchmarks import rtrl_stream
+
+    record = rtrl_stream.compare(units or rtrl_stream.UNITS, repeats, command, threads, out, tell)
+    if as_json:
+        return print(json.dumps(record, indent=2))
+    for result in record["cases"]:
+        Console(highlight=False).print(rtrl_stream.describe(result), soft_wrap=True)
+
+
 def _cases(names, cases, everything):
     return list(cases) if everything in names else names

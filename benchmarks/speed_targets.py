@@ -42,6 +42,7 @@ SPIKING_MEMORY = {"kept_mib": ("kept between the passes", 0.3), "peak_memory_mib
 ONLINE_AT = {"units": 128, "parameter": 0.8, "backward": 0.5}
 ONLINE_TARGETS = {"rtrl-thresholded": 15, "rtrl-egru": 8}
 ONLINE_MEMORY = 0.25
+STREAMING = (64, 100)  # units of an EGRU, and steps a second that it learns from on one thread, at least
 
 
 class Verdict(NamedTuple):
@@ -77,6 +78,18 @@ def spiking_verdicts(results) -> list[Verdict]:
 def online_verdicts(results) -> list[Verdict]:
     """The verdicts that the results of a record of online learning allow, in the order of the results."""
     return [verdict for result in results for verdict in _online(result)]
+
+
+def stream_verdicts(records) -> list[Verdict]:
+    """The verdicts that records of learning from a stream on one thread allow."""
+    units, wanted = STREAMING
+    return [
+        Verdict(f"rtrl-stream, {units} units, one thread: steps a second", f"{wanted}", f"{rate:.0f}", rate >= wanted)
+        for record in records
+        for result in record["cases"]
+        for rate in [result["steps_per_second"]["rtrl"]]
+        if record["threads"] == 1 and result["units"] == units
+    ]
 
 
 def _online(result):

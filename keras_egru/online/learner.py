@@ -92,7 +92,7 @@ class RTRL:
             model.layers if isinstance(model, keras.Sequential) else [_layer(model)],
             self._order, implementation, readout,
         )  # fmt: skip
-        self._compiled = tf.function(self._advance, reduce_retracing=True, autograph=False)
+        self._compile()
         self._apply = tf.function(self._update_weights, autograph=False)
         self.reset_state()
 
@@ -103,8 +103,6 @@ class RTRL:
         self.steps = 0
         self._pending, self._pending_steps = None, 0
         self._counters = np.zeros(3, "int64")
-        for cell in self.network.recurrent:
-            cell.forget_layout()
 
     def step(self, x, y=None, sample_weight=None) -> Step:
         """Takes the stream one step further, learns from it where there is a target, and updates when it is time.
@@ -261,8 +259,7 @@ class RTRL:
                 for i, cell in enumerate(self.network.recurrent)
             ]
             self.batch_size = int(self.states[0]["y"].shape[0])
-            for cell in self.network.recurrent:
-                cell.layout  # noqa: B018 - of the masks as they are now
+            self._take_masks()
         if self._pending_steps:
             self._pending = [
                 tf.constant(arrays[f"pending/{i}"]) if f"pending/{i}" in arrays else None
@@ -298,6 +295,16 @@ class RTRL:
         found = self.network.gradients(x, states, None if y is None else loss_of, mask=mask, count_nonzero=self.measure)
         return found.loss, found.outputs, found.gradients, found.states, found.counters
 
+    def _compile(self):
+        self._compiled = tf.function(self._advance, reduce_retracing=True, autograph=False)
+
+    def _take_masks(self):
+        """Makes the influence that of the masks as they are now; what was compiled has the layout of others in it."""
+        for cell in self.network.recurrent:
+            if bool(cell.changed_masks()):
+                cell.forget_layout()
+                self._compile()
+
     def _update_weights(self, gradients):
         pairs = [(g, v) for g, v in zip(gradients, self.variables, strict=True) if g is not None]
         self.optimizer.apply_gradients(pairs)
@@ -314,6 +321,7 @@ class RTRL:
 
     def _begin(self, x):
         self._build(tuple(x.shape))
+        self._take_masks()
         check_memory(self.network, len(x), self.memory_limit)
         self.batch_size = len(x)
         self.states = self.network.initial_states(len(x))
@@ -367,7 +375,7 @@ class RTRL:
             raise ValueError(f"`x` must have the shape [batch, time, ...], received {tuple(x.shape)}.")
         self._build((x.shape[0], *x.shape[2:]))
         if self.states is None:
-            self.reset_state()
+            self._take_masks()
         else:
             self._check_masks()
         check_memory(self.network, len(x), self.memory_limit)

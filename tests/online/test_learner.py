@@ -10,7 +10,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from keras_egru import EGRU, EGRUCell, ThresholdedRNNCell
 from keras_egru.online import RTRL, SnAp
 from keras_egru.pruning import RandomMask
-from tests.online.networks import BATCH, CELLS, CLASSES, FEATURES, TIME, UNITS, X, Y, egru, gru, model, thresholded
+from tests.online.networks import (
+    BATCH,
+    CELLS,
+    CLASSES,
+    FEATURES,
+    TIME,
+    UNITS,
+    X,
+    Y,
+    egru,
+    gru,
+    model,
+    thresholded,
+    through_time,
+)
 
 MSE = keras.losses.MeanSquaredError(dtype="float64")
 
@@ -161,6 +175,22 @@ def test_layers_are_built_by_the_first_step():
     learner = RTRL(EGRU(4, return_sequences=True), keras.layers.Dense(2), loss="mse")
     assert learner.step(np.ones((2, 3)), np.ones((2, 2))).outputs.shape == (2, 2)
     assert learner.train_on_batch(np.ones((5, 6, 3)), np.ones((5, 6, 2))).outputs.shape == (5, 6, 2)
+
+
+@pytest.mark.parametrize("make", [egru, gru, thresholded])
+def test_masks_may_change_between_streams(make):
+    network = model(make(), sparsity=0.5)
+    learner = RTRL(network, loss=MSE, update_every=None)
+    learner.step(X[:, 0], Y[:, 0])
+    learner.reset_state()
+    layer = network.layers[0]
+    layer.set_mask("recurrent_kernel", np.ones(layer.masks[1].mask.shape))
+    layer.masks[1].weight.assign(0.3 * np.random.default_rng(1).normal(size=layer.masks[1].mask.shape))
+    for t in range(TIME):
+        learner.step(X[:, t], Y[:, t])
+    expected = through_time(network, learner.variables, MSE)
+    for ours, theirs in zip(learner._pending, expected, strict=True):
+        assert_allclose(np.asarray(ours) / TIME, theirs, rtol=1e-9, atol=1e-10 * np.abs(theirs).max())
 
 
 def test_pruned_weights_stay_zero():

@@ -73,6 +73,16 @@ def test_masked_steps():
     _assert_equal(learner.gradients(X, y, mask=mask), [np.asarray(g) for g in expected], learner.variables)
 
 
+def test_what_comes_at_a_masked_step_teaches_nothing_below():
+    network = model(egru(), below=[keras.layers.Dense(3, dtype="float64")])
+    learner = RTRL(network, loss=lambda y, outputs: keras.ops.mean((y - outputs) ** 2))  # sees masked steps too
+    mask = np.tile(np.arange(TIME) % 3 != 1, (BATCH, 1))
+    found = learner.gradients(X, Y, mask=mask)
+    other = learner.gradients(np.where(mask[:, :, None], X, 9.0), Y, mask=mask)
+    _assert_equal(found, other, learner.variables)
+    assert all(np.any(gradient != 0) for gradient in found)
+
+
 def test_regularizers_and_sample_weights():
     network = model(egru(kernel_regularizer="l2", recurrent_regularizer=keras.regularizers.L1(0.01)))
     learner = RTRL(network, loss=MSE)

@@ -108,3 +108,8 @@ def online(layer, layout, chunks=(TIME,), mask=None, credit=WEIGHTS, **options):
         counters += np.array(found.counters)
     assert start == TIME
     return total, found._replace(counters=counters), np.array(terms.passes)
+
+
+def gradient_of(layer, mask):
+    """The gradient of `sum(WEIGHTS * y)` over the steps that are not masked, by the reference."""
+    return online(layer, layout_of(layer), mask=mask, credit=WEIGHTS * mask[:, :, None], implementation="reference")[0]

@@ -120,7 +120,9 @@ class OnlineConfig(SequenceConfig):
     gradient: Literal["bptt", "rtrl", "snap-1", "snap-2"] | None = Field(
         None, description="how a read-out at every step learns; null for one read-out a sequence, and bptt"
     )
-    update_every: Count | None = Field(None, description="steps from update to update; null updates once a batch")
+    update_every: Count | None = Field(
+        None, description="steps from update to update; with bptt it goes no further back; null updates once a batch"
+    )
     parameter_sparsity: Rate = Field(0.0, description="share of the recurrent layer's weights that are always zero")
 
     @model_validator(mode="after")
@@ -131,8 +133,6 @@ class OnlineConfig(SequenceConfig):
             if idle:
                 raise ValueError(f"{' and '.join(idle)} must come with gradient, such as gradient=rtrl")
             return self
-        if self.gradient == "bptt" and self.update_every is not None:
-            raise ValueError("update_every needs gradient=rtrl, snap-1 or snap-2")
         refused = [name for name in ("prune", *NOT_ONLINE) if name in given and getattr(self, name) is not None]
         if refused:
             raise ValueError(f"gradient={self.gradient} reads out at every step and does not go with {refused[0]}")

@@ -36,13 +36,18 @@ class Problem(Protocol):
 def problem_class(kind, model, config):
     """The class behind a task's `kind`, a model and a configuration; Keras is imported here and not to list the tasks.
 
-    The kind "classification" with a `gradient` is one of read-outs at every step.
+    The kind "classification" with a `gradient` is one of read-outs at every step; with `answer_steps` too, the
+    last ones alone are asked.
     """
     if model == "lif":
         from benchmarks.spiking import SpikingClassification
 
         return SpikingClassification
     if kind == "classification" and isinstance(config, OnlineConfig) and config.gradient is not None:
+        if hasattr(config, "answer_steps"):
+            from benchmarks.delayed_answers import DelayedAnswers
+
+            return DelayedAnswers
         from benchmarks.online import OnlineClassification
 
         return OnlineClassification

@@ -6,6 +6,7 @@ for EGRU, GRU and LSTM; tasks of spike trains have a `lif_config_class` for spik
 
 from benchmarks.config import MODELS
 from benchmarks.errors import ConfigError
+from benchmarks.tasks.delayed_recall import DelayedRecall
 from benchmarks.tasks.latency_mnist import LatencyFashionMNIST, LatencyMNIST
 from benchmarks.tasks.nmnist import NMNIST
 from benchmarks.tasks.penn_treebank import PennTreebank
@@ -15,7 +16,7 @@ from benchmarks.tasks.spiral import Spiral
 from benchmarks.tasks.yin_yang import YinYang
 
 _ALL = (
-    *(Spiral(), SequentialMNIST(), PermutedSequentialMNIST(), PennTreebank()),
+    *(Spiral(), DelayedRecall(), SequentialMNIST(), PermutedSequentialMNIST(), PennTreebank()),
     *(YinYang(), LatencyMNIST(), LatencyFashionMNIST(), NMNIST(), SHD(), SSC()),
 )
 TASKS = {task.name: task for task in _ALL}

@@ -20,7 +20,6 @@ from benchmarks.sparsities import SPARSITIES, weight_sparsity
 from benchmarks.tasks import TASKS
 
 CUMULATIVE = {"compute_adjusted_iterations"}  # figures of an epoch that a record adds up from epoch to epoch
-TRAINING_ONLY = ("val_influence_sparsity", "val_multiply_adds")  # logged, but in validation there is no influence
 
 
 class Run(NamedTuple):
@@ -139,7 +138,7 @@ class Journal(keras.callbacks.Callback):
             )
         logs.update({name: value for name, value in self.problem.figures().items() if value is not None})
         seconds = time.perf_counter() - self._began
-        figures = {name: float(value) for name, value in logs.items() if not name.startswith(TRAINING_ONLY)}
+        figures = {name: float(value) for name, value in logs.items()}
         for name in CUMULATIVE & figures.keys():
             figures[name] += self.epochs[-1][name] if self.epochs else 0.0
         score = self.problem.score

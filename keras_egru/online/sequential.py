@@ -72,7 +72,9 @@ class Sequential(keras.Sequential):
         self._gradient, self._update_every, self._memory_limit = gradient, update_every, memory_limit
         self._network, self._measure = None, bool(measure) and gradient != "bptt"
         super().compile(*args, **kwargs)
-        self._counted = [keras.metrics.Sum(name, dtype="float64") for name in COUNTED] if self._measure else []
+        # Not among `metrics`, as nothing is counted in validation.
+        names = COUNTED if self._measure else ()
+        self._counted = _Untracked([keras.metrics.Sum(name, dtype="float64") for name in names])
 
     def train_step(self, data):
         """One batch: Keras's own with `"bptt"` through whole sequences, else update by update."""
@@ -109,7 +111,7 @@ class Sequential(keras.Sequential):
         self._count(network, sum(part.counters for part in chunks))
         self._loss_tracker.update_state(sum(part.loss for part in chunks) / time, sample_weight=tf.shape(x)[0])
         outputs = chunks[0].outputs if len(chunks) == 1 else tf.concat([part.outputs for part in chunks], axis=1)
-        return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
+        return {**self.compute_metrics(x, y, outputs, sample_weight=sample_weight), **self._counted_logs()}
 
     def _checked_network(self, x):
         """The `Network`; in a graph it stops where the masks have changed, or where the batch does not fit."""
@@ -119,7 +121,7 @@ class Sequential(keras.Sequential):
             self.optimizer.build(self.trainable_variables)
         if self._network is None:
             self._network = _Untracked(Network(self.layers, ORDERS.get(self._gradient)))
-        network = self._network.network
+        network = self._network.held
         if self._gradient == "bptt":
             return network
         check_memory(network, x.shape[0] or 1, self._memory_limit)
@@ -141,26 +143,23 @@ class Sequential(keras.Sequential):
         layouts = [cell.layout for cell in network.recurrent]
         shares = np.array([layout.parameters / max(1, layout.columns) for layout in layouts])
         operations, nonzero, entries = tf.unstack(tf.cast(counters, "float64"), axis=1)
-        for metric, values in zip(self._counted, (operations, nonzero, entries, entries * shares), strict=True):
+        for metric, values in zip(self._counted.held, (operations, nonzero, entries, entries * shares), strict=True):
             metric.update_state(values)
 
-    @property
-    def metrics(self):
-        return super().metrics + getattr(self, "_counted", [])
+    def reset_metrics(self):
+        super().reset_metrics()
+        for metric in self._counted.held if self.compiled else ():
+            metric.reset_state()
 
-    def get_metrics_result(self):
+    def _counted_logs(self):
         if not self._measure:
-            return super().get_metrics_result()
-        own = {metric.name: metric.result() for metric in self._counted}
-        others = super().get_metrics_result()
-        logs = {name: value for name, value in others.items() if name not in own}
-        nonzero = own["influence_nonzero"]
-        for name, entries in (("", "influence_entries"), ("_all", "influence_entries_all")):
-            logs[f"influence_sparsity{name}"] = 1.0 - nonzero / ops.maximum(own[entries], 1.0)
-        return {**logs, "multiply_adds": own["multiply_adds"]}
-
-    def _loss_of(self, x, y, outputs, sample_weight):
-        return self.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=sample_weight, training=True)
+            return {}
+        operations, nonzero, entries, entries_all = (metric.result() for metric in self._counted.held)
+        return {
+            "multiply_adds": operations,
+            "influence_sparsity": 1.0 - nonzero / ops.maximum(entries, 1.0),
+            "influence_sparsity_all": 1.0 - nonzero / ops.maximum(entries_all, 1.0),
+        }
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -204,7 +203,7 @@ def _in_a_loop(learn, states, chunks, steps, last_layer):
 
 
 class _Untracked:
-    """Holds what Keras shall not track: the layers are the model's own."""
+    """Holds what Keras shall not track: layers that are the model's own, and what `fit` alone counts."""
 
-    def __init__(self, network):
-        self.network = network
+    def __init__(self, held):
+        self.held = held

@@ -98,6 +98,15 @@ def test_logs_tell_what_the_influence_costs():
     assert "multiply_adds" not in _fitted(egru, "rtrl")[1]
 
 
+def test_validation_counts_nothing_and_resets_nothing():
+    network, _ = _fitted(egru, "rtrl", measure=True)
+    alone = network.fit(X, Y, epochs=2, shuffle=False, verbose=0).history
+    history = network.fit(X, Y, epochs=2, shuffle=False, validation_data=(X, Y), verbose=0).history
+    assert {name for name in history if name.startswith("val_")} == {"val_loss", "val_mae"}
+    for name in ("multiply_adds", "influence_sparsity"):
+        assert all(0 < value < 1.5 * max(alone[name]) for value in history[name])
+
+
 @pytest.mark.parametrize("gradient", ["snap-1", "snap-2"])
 def test_snap_learns(gradient):
     _, history = _fitted(egru, gradient, epochs=25)

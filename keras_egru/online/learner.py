@@ -102,7 +102,7 @@ class RTRL:
         self.batch_size = None
         self.steps = 0
         self._pending, self._pending_steps = None, 0
-        self._counters = np.zeros(3, "int64")
+        self._counters = np.zeros((len(self.network.recurrent), 3), "int64")
 
     def step(self, x, y=None, sample_weight=None) -> Step:
         """Takes the stream one step further, learns from it where there is a target, and updates when it is time.
@@ -132,7 +132,7 @@ class RTRL:
             x[:, None], self.states, *_steps_of_one(y, sample_weight)
         )
         self.steps += 1
-        self._counters += np.sum(counters, axis=0)
+        self._counters += np.asarray(counters)
         if y is not None:
             self._keep(gradients)
             if self.update_every is not None and self._pending_steps >= self.update_every:
@@ -170,7 +170,7 @@ class RTRL:
                 x[:, steps], states, *self._targets(y, sample_weight, mask, steps)
             )
             self._apply(gradients)
-            self._counters += np.sum(counters, axis=0)
+            self._counters += np.asarray(counters)
             losses.append(float(loss) * (steps.stop - steps.start) / time)
             outputs.append(np.asarray(output))
         return Step(sum(losses), outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1))
@@ -189,7 +189,7 @@ class RTRL:
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds on the influence, counted by the op since the stream began; 0 of the reference."""
-        return int(self._counters[0])
+        return int(self._counters[:, 0].sum())
 
     @property
     def influence_sparsity(self) -> float | None:
@@ -197,8 +197,12 @@ class RTRL:
 
         None without `measure=True`, without the op, or before the first step.
         """
-        _, nonzero, entries = self._counters
-        return None if not self.measure or entries == 0 else 1.0 - nonzero / entries
+        return self._influence_sparsity(lambda layout: layout.columns)
+
+    @property
+    def influence_sparsity_all(self) -> float | None:
+        """The same over the columns of all parameters; those of pruned and frozen ones are zero."""
+        return self._influence_sparsity(lambda layout: layout.parameters)
 
     @property
     def influence_bytes(self) -> int:
@@ -282,6 +286,13 @@ class RTRL:
             ValueError: the file is not of `save`, or belongs to another network.
         """
         self.set_state(read_arrays(path))
+
+    def _influence_sparsity(self, columns_of):
+        if not self.measure or not self._counters[:, 2].any():
+            return None
+        layouts = [cell.layout for cell in self.network.recurrent]
+        shares = [columns_of(layout) / max(1, layout.columns) for layout in layouts]
+        return 1.0 - self._counters[:, 1].sum() / (self._counters[:, 2] @ shares)
 
     def _advance(self, x, states, y, sample_weight, mask):
         def loss_of(outputs):

@@ -136,14 +136,16 @@ def test_measured_influence_sparsity_is_that_of_the_influence(cell):
     keras.utils.set_random_seed(1)
     network = model(make(**options), sparsity=0.5)
     learner = RTRL(network, loss=MSE, measure=True, optimizer=keras.optimizers.SGD(0.0))
-    zeros = entries = 0
+    zeros = entries = everything = 0
     for t in range(TIME):
         learner.step(X[:, t], Y[:, t])
         (influence,) = learner.influence()
         trained = influence[:, :, learner.network.recurrent[0].layout.trained]
         zeros += np.count_nonzero(trained == 0)
         entries += trained.size
+        everything += influence.size
     assert learner.influence_sparsity == pytest.approx(zeros / entries)
+    assert learner.influence_sparsity_all == pytest.approx(1 - (entries - zeros) / everything)
     assert 0 < learner.influence_sparsity < 1
     assert learner.multiply_adds > 0
     assert learner.influence_bytes > 0

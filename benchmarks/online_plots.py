@@ -6,7 +6,7 @@ Lines are means over seeds, bands their standard errors; a colour is a parameter
 import numpy as np
 
 from benchmarks.online_report import GRADIENTS, Study, Variant
-from benchmarks.plots import _png, plt
+from benchmarks.plots import as_png, plt
 
 LINES = dict(zip(GRADIENTS, ("-", "-.", "--", ":"), strict=True))
 NAMES = {
@@ -55,7 +55,7 @@ def panels(study: Study, gradient: str) -> bytes:
         panel.grid(alpha=0.3)
     _legend(figure, axes.flat)
     figure.suptitle(f"{study.title}, {gradient}")
-    return _png(figure)
+    return as_png(figure)
 
 
 def costs(study: Study) -> bytes:
@@ -71,7 +71,7 @@ def costs(study: Study) -> bytes:
         panel.grid(alpha=0.3)
     _legend(figure, axes[0])
     figure.suptitle(study.title)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _curve(panel, variant: Variant, x, y, line="-", prefix=None) -> bool:

@@ -56,7 +56,7 @@ def heat_maps(grid) -> bytes:
         axes.set_xticks(range(len(grid.columns)), [f"{100 * share:.0f} %" for share in grid.columns])
         axes.set_yticks(range(len(grid.rows)), grid.rows)
     figure.suptitle(grid.title)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _with(runs, measure):
@@ -75,10 +75,11 @@ def _plot(runs, measures, **axis):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    return _png(figure)
+    return as_png(figure)
 
 
-def _png(figure):
+def as_png(figure) -> bytes:
+    """The figure as a PNG, and closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

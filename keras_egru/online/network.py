@@ -115,16 +115,15 @@ class Network:
             for layers, cell, state in zip(self.below, self.recurrent, states, strict=True):
                 hidden = _each_step(layers, hidden, training)
                 inputs = ops.cast(hidden, state["y"].dtype)
-                fixed = tf.stop_gradient(inputs)
                 with tape.stop_recording():
-                    sequences = cell.forward(fixed, state, mask)
+                    sequences = cell.forward(inputs, state, mask)
                 # Within a step, so that a gradient reaches what is below; where nothing is trained there, no call.
                 instant = None
                 if passed or any(_trained(layer) for layer in layers):
                     instant = _instant(cell, inputs, sequences, state, mask)
                 activity = tf.stop_gradient(sequences[0])
                 tape.watch(activity)
-                passed.append((fixed, sequences, activity, instant))
+                passed.append((inputs, sequences, activity, instant))
                 hidden = ops.cast(activity, cell.cell.compute_dtype)
             outputs = self._outputs(hidden, training)
             loss = None if loss_of is None else loss_of(outputs)
@@ -136,8 +135,8 @@ class Network:
         del tape
 
         after, counters = [], []
-        for cell, state, credit, (fixed, sequences, _, _) in zip(self.recurrent, states, credits, passed, strict=True):
-            gradients, following, counted = cell.influence(fixed, sequences, state, credit, mask, count_nonzero)
+        for cell, state, credit, (inputs, sequences, _, _) in zip(self.recurrent, states, credits, passed, strict=True):
+            gradients, following, counted = cell.influence(inputs, sequences, state, credit, mask, count_nonzero)
             after.append(following)
             counters.append(counted)
             for variable, gradient in zip(cell.variables, gradients, strict=True):

@@ -82,9 +82,9 @@ class Sequential(keras.Sequential):
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         network, time = self._checked_network(x), x.shape[1]
-        chunk = self._update_every or time
-        if chunk is None or (time is None and self._update_every is not None):
+        if time is None:
             raise ValueError("`fit` by online learning needs sequences of a known number of steps.")
+        chunk = min(self._update_every or time, time)
 
         def learn(start, steps, states):
             """One update by the steps from `start` on."""

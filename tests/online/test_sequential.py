@@ -38,7 +38,7 @@ def test_it_takes_the_updates_of_back_propagation(make, sparsity):
     assert_allclose(ours["mae"], theirs["mae"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("update_every", [1, 3, TIME])
+@pytest.mark.parametrize("update_every", [1, 3, TIME, TIME + 1])
 @pytest.mark.parametrize("make", [egru, thresholded])
 def test_updates_within_a_sequence_are_those_of_the_learner(make, update_every):
     network, history = _fitted(make, "rtrl", epochs=1, update_every=update_every)

@@ -30,15 +30,15 @@ class OnlineProblem:
 
     def with_targets(self, split):
         """The `Split` with targets `[examples, time, ...]`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `with_targets`.")
 
     def outputs(self) -> int:
         """Units of the read-out."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `outputs`.")
 
     def loss(self):
         """The Keras loss, of every step."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `loss`.")
 
     def metrics(self) -> list:
         """Keras metrics of whole sequences."""

@@ -44,9 +44,9 @@ class RTRL:
     and of trained layers that feed a recurrent one, leave out what goes through the past of a recurrent layer above.
 
     Args:
-        model: A Sequential model, a recurrent layer (`EGRU`, or `keras.layers.RNN` with an `EGRUCell` or a
-            `ThresholdedRNNCell`) or such a cell. Weights outside of the masks of `keras_egru.pruning` stay zero. Layers
-            other than recurrent ones must know one step alone, or be within `TimeDistributed`.
+        model: A Sequential model, a recurrent layer (`EGRU`, `keras.layers.GRU`, or `keras.layers.RNN` with one of
+            their cells or a `ThresholdedRNNCell`) or such a cell. Weights outside of the masks of `keras_egru.pruning`
+            stay zero. Layers other than recurrent ones must know one step alone, or be within `TimeDistributed`.
         readout: None, or a layer, model or function of `[samples, units]`, called on every step after `model`.
         optimizer: A Keras optimizer or its name. Default `"adam"`.
         loss: A Keras loss, its name, or a function of `(y_true, y_pred)`; taken of every step. It is averaged over the
@@ -228,7 +228,7 @@ class RTRL:
             if gradient is not None:
                 arrays[f"pending/{number}"] = np.asarray(gradient)
         arrays |= {f"weight/{i}": np.asarray(v) for i, v in enumerate(self._all_variables())}
-        arrays |= {f"optimizer/{i}": np.asarray(v) for i, v in enumerate(self._optimizer_variables())}
+        arrays |= {f"optimizer/{i}": np.asarray(v) for i, v in enumerate(self.optimizer.variables)}
         return arrays
 
     def set_state(self, arrays: dict[str, np.ndarray]):
@@ -241,7 +241,7 @@ class RTRL:
             raise ValueError("The network must be built to take a state: give it an Input, or call it once.")
         self.optimizer.build(self.variables)
         variables = {f"weight/{i}": v for i, v in enumerate(self._all_variables())}
-        variables |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer_variables())}
+        variables |= {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
         given = {name for name in arrays if name.startswith(("weight/", "optimizer/"))}
         if given != variables.keys():
             name = sorted(given ^ variables.keys())[0]
@@ -409,9 +409,6 @@ class RTRL:
         for part in (self.model, self.readout):
             found += [v for v in getattr(part, "variables", ()) if all(v is not other for other in found)]
         return found
-
-    def _optimizer_variables(self):
-        return self.optimizer.variables
 
 
 class SnAp(RTRL):

@@ -1,0 +1,1 @@
+"""From training to the device: SavedModel, TF-Lite, streaming and NIR."""

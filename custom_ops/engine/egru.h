@@ -6,6 +6,7 @@
 #define KERAS_EGRU_ENGINE_EGRU_H_
 
 #include <cstdint>
+#include <memory>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -78,6 +79,24 @@ int64_t SavedCandidate(const EgruShape& shape, const EgruOptions& options);
 template <typename T>
 EgruCounters EgruForward(const EgruShape& shape, const EgruOptions& options, const EgruInputs<T>& inputs,
                          const EgruOutputs<T>& outputs, Scheduler* scheduler);
+
+// The forward pass for the same weights and shape again and again, by the calling thread alone: what depends on them is made
+// once, and a run takes next to no memory. The weights of `inputs` are kept as pointers.
+template <typename T>
+class EgruPrepared {
+ public:
+  EgruPrepared(const EgruShape& shape, const EgruOptions& options, const EgruInputs<T>& inputs, bool all_y, bool all_c);
+  ~EgruPrepared();
+  EgruPrepared(const EgruPrepared&) = delete;
+  EgruPrepared& operator=(const EgruPrepared&) = delete;
+
+  // Of `inputs`, all but the weights is read anew. `y`, `c`: as of EgruOutputs.
+  EgruCounters Run(const EgruInputs<T>& inputs, T* y, T* c);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // What the backward pass did: products computed for entries that needed them, events that entered the weight gradients.
 struct EgruGradientCounters {

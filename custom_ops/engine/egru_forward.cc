@@ -73,15 +73,25 @@ class Forward {
         team_(scheduler, members_) {
     FillPadded(in.threshold, 1, T(1), threshold_.get());
     FillBias();
+    if (widened_.size() > 0) team_.Run(tiles_.count, [&](int64_t tile, int) { Widen(tile); });
+  }
+
+  // What the next run reads beside weights, and where it writes.
+  void Bind(const EgruInputs<T>& in, const EgruOutputs<T>& out) {
+    in_.inputs = in.inputs;
+    in_.initial_y = in.initial_y;
+    in_.initial_c = in.initial_c;
+    in_.mask = in.mask;
+    in_.zoneout = in.zoneout;
+    in_.zoneout_is_scalar = in.zoneout_is_scalar;
+    out_ = out;
   }
 
   EgruCounters Run() {
     EgruCounters counters;
+    std::fill(counts_.begin(), counts_.end(), Counts{});
     for (int64_t i = 0; i < shape_.batch * shape_.time; ++i) counters.steps += in_.mask ? in_.mask[i] != 0 : 1;
-    team_.Run(tiles_.count, [&](int64_t tile, int member) {
-      if (widened_.size() > 0) Widen(tile);
-      Begin(tile, counts_[member]);
-    });
+    team_.Run(tiles_.count, [&](int64_t tile, int member) { Begin(tile, counts_[member]); });
     const int64_t together = input_.steps_at_once();
     for (int64_t begin = 0; begin < shape_.time; begin += together) {
       const int64_t steps = std::min(together, shape_.time - begin);
@@ -478,10 +488,10 @@ class Forward {
   const Tiles<T> tiles_;
   const int8_t* const given_int8_;
   const Buffer<T> widened_;  // 8-bit weights as numbers, where they are not read in place
-  const EgruInputs<T> in_;
+  EgruInputs<T> in_;
   const LivePieces<T>* const pieces_;    // of pruned weights, or null
   const LiveLists<T>* const columns_;
-  const EgruOutputs<T> out_;
+  EgruOutputs<T> out_;
   const int64_t blocks_;  // of the batch
   TiledWeights<T> recurrent_;  // packed for sparse products
   const bool in_place_;
@@ -526,11 +536,35 @@ EgruCounters EgruForward(const EgruShape& shape, const EgruOptions& options, con
   return Forward<T>(shape, options, inputs, outputs, scheduler).Run();
 }
 
+template <typename T>
+struct EgruPrepared<T>::State {
+  State(const EgruShape& shape, const EgruOptions& options, const EgruInputs<T>& inputs, bool all_y, bool all_c)
+      : forward(shape, options, inputs, {nullptr, nullptr, nullptr, nullptr, all_y, all_c}, nullptr), all_y(all_y), all_c(all_c) {}
+
+  Forward<T> forward;
+  const bool all_y, all_c;
+};
+
+template <typename T>
+EgruPrepared<T>::EgruPrepared(const EgruShape& shape, const EgruOptions& options, const EgruInputs<T>& inputs, bool all_y,
+                              bool all_c)
+    : state_(std::make_unique<State>(shape, options, inputs, all_y, all_c)) {}
+
+template <typename T>
+EgruPrepared<T>::~EgruPrepared() = default;
+
+template <typename T>
+EgruCounters EgruPrepared<T>::Run(const EgruInputs<T>& inputs, T* y, T* c) {
+  state_->forward.Bind(inputs, {y, c, nullptr, nullptr, state_->all_y, state_->all_c});
+  return state_->forward.Run();
+}
+
 #define INSTANTIATE(T)                                                                                             \
   template int64_t SavedGates<T>(const EgruShape&);                                                                \
   template int64_t SavedCandidate<T>(const EgruShape&, const EgruOptions&);                                        \
   template EgruCounters EgruForward<T>(const EgruShape&, const EgruOptions&, const EgruInputs<T>&,                 \
-                                       const EgruOutputs<T>&, Scheduler*);
+                                       const EgruOutputs<T>&, Scheduler*);                                       \
+  template class EgruPrepared<T>;
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

@@ -11,6 +11,7 @@
 #define KERAS_EGRU_ENGINE_LIF_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels.h"
@@ -101,6 +102,24 @@ struct LifCounters {
 template <typename T>
 LifCounters LifForward(const LifShape& shape, const LifOptions& options, const LifInputs<T>& inputs,
                        const LifOutputs<T>& outputs, std::vector<LifLists<T>>* lists, Scheduler* scheduler);
+
+// The forward pass for the same weights, time constants and shape again and again, by the calling thread alone, without lists
+// and without a link: what depends on them is made once, and a run takes no memory. They are kept as pointers.
+template <typename T>
+class LifPrepared {
+ public:
+  LifPrepared(const LifShape& shape, const LifOptions& options, const LifInputs<T>& inputs);
+  ~LifPrepared();
+  LifPrepared(const LifPrepared&) = delete;
+  LifPrepared& operator=(const LifPrepared&) = delete;
+
+  // Of `inputs`, the inputs, the initial states and the mask are read anew.
+  LifCounters Run(const LifInputs<T>& inputs, const LifOutputs<T>& outputs);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // What the forward pass kept.
 template <typename T>

@@ -29,6 +29,8 @@ class Forward {
     return counters_;
   }
 
+  void ForgetCounters() { counters_ = {}; }
+
   void Before(int64_t, const T*, const T*) {}
   void Masked(int64_t t) {
     const T* before = t == 0 ? units_.inputs.initial_v + b_ * shape_.units : V(t - 1);
@@ -137,9 +139,49 @@ LifCounters LifForward(const LifShape& shape, const LifOptions& options, const L
   return sum;
 }
 
+template <typename T>
+struct LifPrepared<T>::State {
+  State(const LifShape& shape, const LifOptions& options, const LifInputs<T>& inputs)
+      : units(shape, options, inputs), spikes(shape.units), forward(units, outputs, lists, spikes.get()) {}
+
+  LifUnits<T> units;
+  LifOutputs<T> outputs = {};
+  LifLists<T> lists;  // of nothing
+  const Buffer<T> spikes;
+  Forward<T> forward;
+};
+
+template <typename T>
+LifPrepared<T>::LifPrepared(const LifShape& shape, const LifOptions& options, const LifInputs<T>& inputs)
+    : state_(std::make_unique<State>(shape, options, inputs)) {}
+
+template <typename T>
+LifPrepared<T>::~LifPrepared() = default;
+
+template <typename T>
+LifCounters LifPrepared<T>::Run(const LifInputs<T>& inputs, const LifOutputs<T>& outputs) {
+  State& state = *state_;
+  LifInputs<T>& read = state.units.inputs;
+  read.inputs = inputs.inputs;
+  read.initial_v = inputs.initial_v;
+  read.initial_i = inputs.initial_i;
+  read.initial_y = inputs.initial_y;
+  read.initial_wait = inputs.initial_wait;
+  read.mask = inputs.mask;
+  state.outputs = outputs;
+  state.outputs.counts = state.outputs.input_counts = nullptr;
+  state.spikes.Zero();
+  state.forward.ForgetCounters();
+  LifCounters counters;
+  for (int64_t b = 0; b < state.units.shape.batch; ++b) counters = state.forward.Run(b, 0);
+  if (outputs.spikes) std::copy_n(state.spikes.get(), state.units.shape.units, outputs.spikes);
+  return counters;
+}
+
 #define INSTANTIATE(T)                                                                                               \
   template LifCounters LifForward<T>(const LifShape&, const LifOptions&, const LifInputs<T>&, const LifOutputs<T>&,  \
-                                     std::vector<LifLists<T>>*, Scheduler*);
+                                     std::vector<LifLists<T>>*, Scheduler*);                                         \
+  template class LifPrepared<T>;
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

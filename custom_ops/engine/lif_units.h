@@ -61,7 +61,7 @@ struct LifUnits {
 
   const LifShape shape;
   const LifOptions options;
-  const LifInputs<T> inputs;
+  LifInputs<T> inputs;
   const Kernels<T>& kernels;
   const int64_t width;
   const PaddedRows<T> kernel, recurrent_kernel, alpha, beta, gamma;

@@ -459,6 +459,60 @@ TEST_CASE("8-bit weights give what the numbers that they stand for give") {
   if (InstructionSets().size() > 1) unsetenv("KERAS_EGRU_ISA");
 }
 
+TEST_CASE("what is prepared once gives the same bits call after call") {
+  for (const std::string& isa : InstructionSets()) {
+    Select(isa);
+    for (const EgruShape& shape : kShapes) {
+      for (int option = 0; option < 12; ++option) {
+        CAPTURE(isa);
+        CAPTURE(shape.units);
+        CAPTURE(option);
+        EgruOptions options;
+        options.reset = kResets[option % 3];
+        options.reset_after = option / 3 % 2;
+        const bool pruned = option / 6, masked = option % 4 == 1, last_alone = option % 4 == 2;
+        Problem<float> p(shape, options, 21, masked, option % 3);
+        if (pruned) p.Prune(0.1, 1);
+        const int64_t columns = 3 * shape.units;
+        std::vector<int8_t> integers(p.recurrent_kernel.size());
+        const auto scale = RandomNumbers(3).Uniform<float>(columns, 0.001, 0.01);
+        for (size_t i = 0; i < integers.size(); ++i) integers[i] = static_cast<int8_t>(i % 255 - 127);
+        for (bool int8 : {false, true}) {
+          EgruInputs<float> inputs = p.Inputs();
+          if (int8) {
+            inputs.pruned = nullptr;
+            inputs.recurrent_kernel = nullptr;
+            inputs.recurrent_int8 = integers.data();
+            inputs.recurrent_scale = scale.data();
+          }
+          EgruPrepared<float> prepared(shape, options, inputs, !last_alone, !last_alone);
+          for (int call = 0; call < 3; ++call) {
+            Problem<float> other(shape, options, 30 + call, masked, option % 3);
+            EgruInputs<float> now = other.Inputs();  // of which only states and inputs are read
+            inputs.inputs = now.inputs;
+            inputs.initial_y = now.initial_y;
+            inputs.initial_c = now.initial_c;
+            inputs.mask = now.mask;
+            inputs.zoneout = now.zoneout;
+            const size_t size = shape.batch * shape.units * (last_alone ? 1 : shape.time);
+            std::vector<float> y(size), c(size), expected_y(size), expected_c(size);
+            const EgruCounters expected = EgruForward<float>(
+                shape, options, inputs, {expected_y.data(), expected_c.data(), nullptr, nullptr, !last_alone, !last_alone}, nullptr);
+            const EgruCounters found = prepared.Run(now, y.data(), c.data());
+            REQUIRE(y == expected_y);
+            REQUIRE(c == expected_c);
+            REQUIRE(found.steps == expected.steps);
+            REQUIRE(found.input_events == expected.input_events);
+            REQUIRE(found.events == expected.events);
+            REQUIRE(found.backward_entries == expected.backward_entries);
+          }
+        }
+      }
+    }
+  }
+  if (InstructionSets().size() > 1) unsetenv("KERAS_EGRU_ISA");
+}
+
 // The largest difference, as a share of the largest number.
 double Difference(const std::vector<float>& found, const std::vector<double>& expected) {
   double difference = 0, largest = 0;

@@ -1,6 +1,7 @@
 // Leaky integrate-and-fire sequences against a naive loop, one number at a time, and against themselves on more threads.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -300,6 +301,39 @@ TEST_CASE("LIF: threads and neighbours in the batch change nothing") {
     CHECK(a.drive == b.drive);
     CHECK(a.alpha == b.alpha);
   });
+}
+
+TEST_CASE("LIF: what is prepared once gives the same bits call after call") {
+  for (const LifShape& shape : {LifShape{1, 1, 1, 1}, LifShape{1, 1, 33, 70}, LifShape{3, 17, 5, 9}, LifShape{5, 6, 3, 16}}) {
+    ForOptions([&](const LifOptions& options, bool current, bool recurrent) {
+      const Problem<float> p(shape, options, current, recurrent, true, 2);
+      LifPrepared<float> prepared(shape, options, p.Inputs());
+      for (unsigned call = 0; call < 3; ++call) {
+        Problem<float> now(shape, options, current, recurrent, true, 10 + call);
+        now.kernel = p.kernel;
+        now.recurrent_kernel = p.recurrent_kernel;
+        now.alpha = p.alpha;
+        now.beta = p.beta;
+        now.gamma = p.gamma;
+        const auto expected = now.Run();
+        auto found = expected;
+        for (auto* values : {&found.y, &found.v, &found.i, &found.wait, &found.spikes}) {
+          std::fill(values->begin(), values->end(), std::numeric_limits<float>::quiet_NaN());
+        }
+        const LifCounters counters = prepared.Run(
+            now.Inputs(), {found.y.data(), found.v.data(), true, found.i.empty() ? nullptr : found.i.data(),
+                           found.wait.empty() ? nullptr : found.wait.data(), nullptr, nullptr, found.spikes.data()});
+        CHECK(found.y == expected.y);
+        CHECK(found.v == expected.v);
+        CHECK(found.i == expected.i);
+        CHECK(found.wait == expected.wait);
+        CHECK(found.spikes == expected.spikes);
+        CHECK(counters.steps == expected.counters.steps);
+        CHECK(counters.spikes == expected.counters.spikes);
+        CHECK(counters.input_events == expected.counters.input_events);
+      }
+    });
+  }
 }
 
 TEST_CASE("LIF: a membrane that is not a number stays one and spikes never") {

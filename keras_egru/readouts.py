@@ -105,7 +105,9 @@ def maximum(v):
         ValueError: `v` has another rank or no step.
     """
     _check_potential(v)
-    return _at_step(v, ops.argmax(v, axis=1))
+    # The first step of the maximum, of integers: of floats Keras's argmax minds the sign of zero, with ops that TF-Lite
+    # does not have.
+    return _at_step(v, ops.argmax(ops.cast(v == ops.max(v, axis=1, keepdims=True), "int32"), axis=1))
 
 
 def last(v):

@@ -82,7 +82,7 @@ def accuracy(outputs, labels) -> float:
     if len(outputs) != 1 or outputs[0].shape[-1] < 2 or outputs[0].shape[:-1] != np.shape(labels):
         shapes = ", ".join(str(x.shape) for x in outputs)
         raise ValueError(
-            f"The labels of `data` must be the classes of one output [..., classes], received labels {np.shape(labels)} "
-            f"for outputs {shapes}."
+            "The labels of `data` must be the classes of one output [..., classes], received labels "
+            f"{np.shape(labels)} for outputs {shapes}."
         )
     return float(np.mean(np.argmax(outputs[0], axis=-1) == labels))

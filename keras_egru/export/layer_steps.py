@@ -98,25 +98,29 @@ def layer_step(layer) -> LayerStep:
     return LayerStep((), lambda batch_size: [], lambda x, states: ([layer(x)], []), (True,))
 
 
-def _check_stepwise(layer):
-    name, kind = layer.name, type(layer).__name__
+def check_unmasked(layer) -> None:
+    """Raises a ValueError if the layer masks steps."""
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         raise ValueError(
-            f"Layer '{name}' ({kind}) masks steps, and a stream has none to mask: leave steps out of it instead."
+            f"Layer '{layer.name}' ({type(layer).__name__}) masks steps, and a stream has none to mask: leave steps "
+            "out of it instead."
         )
+
+
+def _check_stepwise(layer):
+    name, kind = layer.name, type(layer).__name__
     if not isinstance(layer, STEPWISE):
         raise ValueError(
             f"Layer '{name}' ({kind}) is not among those that have a step for streaming: EGRU, EventLIF, Keras's "
             "recurrent layers, ExponentialTrace, LeakyReadout, global pooling, and layers that see each step alone."
         )
     axis = getattr(layer, "axis", None)
-    ndim = len(layer.input.shape) if isinstance(getattr(layer, "input", None), keras.KerasTensor) else 3
-    axes = [axis] if isinstance(axis, int) else list(axis or [-1])
+    axes = [axis] if isinstance(axis, int) else list(axis or ())
+    along_time = [a for a in axes if a in (1, 1 - len(tree.flatten(layer.input)[0].shape))]
     if isinstance(layer, keras.layers.Normalization):
-        axes = [a for a in axes if a in (1, 1 - ndim)]  # it keeps what lies along its axes apart
-        fits = not axes
+        fits = not along_time  # it keeps what lies along its axes apart
     else:
-        fits = all(a not in (0, 1, -ndim, 1 - ndim) for a in axes)
+        fits = not along_time and 0 not in axes
     if not fits:
         raise ValueError(
             f"Layer '{name}' ({kind}) works along the time axis, `axis={axis}`: streaming wants `axis=-1`."

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import tree
 
-from keras_egru.export.layer_steps import layer_step
+from keras_egru.export.layer_steps import check_unmasked, layer_step
 
 
 class StreamingModel:
@@ -92,9 +92,7 @@ class StreamingModel:
             raise ValueError(
                 f"`state` must hold {self._graph.names}, as `initial_state` gives them, received {sorted(state)}."
             )
-        if keras.backend.backend() != "tensorflow" or any(
-            keras.ops.is_tensor(x) and _symbolic(x) for x in state.values()
-        ):
+        if keras.backend.backend() != "tensorflow" or any(_is_symbolic(x) for x in state.values()):
             return self._step(inputs, state)
         if self._compiled is None:
             import tensorflow as tf
@@ -133,6 +131,8 @@ class _Graph:
         self.nodes, self.names, self.events = [], [], []
         taken = set() if taken is None else taken
         streams = {id(x) for x, stream in zip(graph.inputs, input_streams, strict=True) if stream}
+        for operation in graph.operations:
+            check_unmasked(operation)
         for depth in sorted(graph._nodes_by_depth, reverse=True):
             for call in graph._nodes_by_depth[depth]:
                 if call.operation and not call.is_input:

@@ -44,11 +44,9 @@ def _pack_weights(model, graph, op) -> bool:
     if dtype == "int8" and not _in_float(model, graph, op):
         return False
 
-    scales = None
-    if dtype == "int8":
-        scales = np.asarray(tensor.quantization.scale, "float32")
-        if len(scales) > 1:
-            tensor.quantization = _unit_scale(schema)
+    scales = np.asarray(tensor.quantization.scale if dtype == "int8" else [], "float32")
+    if len(scales) > 1:
+        tensor.quantization = _unit_scale(schema)
     dense = copy.copy(tensor)
     dense.name, dense.buffer = tensor.name + b"/dense", 0
     tensor.sparsity = _sparsity(schema, weights.shape[0], segments, indices)

@@ -76,25 +76,25 @@ class LayerStep(NamedTuple):
     events: bool = False
 
 
-def layer_step(layer) -> LayerStep:
-    """The `LayerStep` of a layer that is given a stream.
+def layer_step(layer, shape) -> LayerStep:
+    """The `LayerStep` of a layer that is given a stream of `shape`, `(batch, time, ...)`.
 
     Raises:
         ValueError: the layer has no step; the sentence names it.
     """
     if isinstance(layer, PruneLowMagnitude):
-        return layer_step(layer.layer)  # pruned weights are zero
+        return layer_step(layer.layer, shape)  # pruned weights are zero
     if isinstance(layer, keras.layers.RNN):
         return _recurrent(layer)
     if isinstance(layer, ExponentialTrace):
-        return _trace(layer)
+        return _trace(layer, shape[-1])
     if isinstance(layer, LeakyReadout):
         return _leaky_readout(layer)
     if isinstance(layer, keras.layers.GlobalAveragePooling1D):
-        return _average(layer)
+        return _average(layer, shape[-1])
     if isinstance(layer, keras.layers.GlobalMaxPooling1D):
-        return _maximum(layer)
-    _check_stepwise(layer)
+        return _maximum(layer, shape[-1])
+    _check_stepwise(layer, len(shape))
     return LayerStep((), lambda batch_size: [], lambda x, states: ([layer(x)], []), (True,))
 
 
@@ -107,7 +107,7 @@ def check_unmasked(layer) -> None:
         )
 
 
-def _check_stepwise(layer):
+def _check_stepwise(layer, rank):
     name, kind = layer.name, type(layer).__name__
     if not isinstance(layer, STEPWISE):
         raise ValueError(
@@ -116,7 +116,7 @@ def _check_stepwise(layer):
         )
     axis = getattr(layer, "axis", None)
     axes = [axis] if isinstance(axis, int) else list(axis or ())
-    along_time = [a for a in axes if a in (1, 1 - len(tree.flatten(layer.input)[0].shape))]
+    along_time = [a for a in axes if a in (1, 1 - rank)]
     if isinstance(layer, keras.layers.Normalization):
         fits = not along_time  # it keeps what lies along its axes apart
     else:
@@ -177,11 +177,11 @@ def _state_names(layer):
     return tuple(f"state_{k}" for k in range(len(tree.flatten(layer.get_initial_state(1)))))
 
 
-def _trace(layer):
+def _trace(layer, features):
     dtype = step_dtype(layer)
 
     def initial(batch_size):
-        return [ops.zeros((batch_size, layer.input.shape[-1]), dtype)]
+        return [ops.zeros((batch_size, features), dtype)]
 
     def step(x, states):
         alpha = ops.exp(-layer._rate(dtype))
@@ -274,9 +274,9 @@ _RUNNING = {
 }
 
 
-def _average(layer):
+def _average(layer, features):
     def initial(batch_size):
-        return [ops.zeros((batch_size, layer.input.shape[-1]), layer.compute_dtype), ops.zeros((batch_size, 1))]
+        return [ops.zeros((batch_size, features), layer.compute_dtype), ops.zeros((batch_size, 1))]
 
     def step(x, states):
         total, steps = states[0] + x[:, 0], states[1] + 1.0
@@ -287,9 +287,9 @@ def _average(layer):
     return LayerStep(("sum", "steps"), initial, step, (False,))
 
 
-def _maximum(layer):
+def _maximum(layer, features):
     def initial(batch_size):
-        return [ops.zeros((batch_size, layer.input.shape[-1]), layer.compute_dtype), ops.zeros((batch_size, 1))]
+        return [ops.zeros((batch_size, features), layer.compute_dtype), ops.zeros((batch_size, 1))]
 
     def step(x, states):
         largest = ops.where(states[1] > 0.0, ops.maximum(states[0], x[:, 0]), x[:, 0])

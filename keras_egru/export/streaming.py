@@ -159,7 +159,7 @@ class _Graph:
                     f"Operation '{layer.name}' ({type(layer).__name__}) is given a stream, and only layers have a step "
                     "for streaming: use the layer that does the same, such as `keras.layers.Add`."
                 )
-            step = layer_step(layer)
+            step = layer_step(layer, call.input_tensors[0].shape)
             if not all(given):
                 raise ValueError(
                     f"Layer '{layer.name}' ({type(layer).__name__}) is given a stream beside something that is none, "

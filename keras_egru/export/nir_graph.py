@@ -39,6 +39,7 @@ from keras_egru.export.comparing import figures, observe, split_data
 from keras_egru.export.destinations import check_new, new_file
 from keras_egru.export.report import ExportReport
 from keras_egru.layers import EGRU, EventLIF, ExponentialTrace, LeakyReadout, quantization
+from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
 from keras_egru.pruning.masked import Masked
 
 _IDENTITIES = (
@@ -302,9 +303,7 @@ def _event_lif(layer, width, time):
 
 def _leaky_readout(layer, width, time):
     nir = import_nir()
-    kernel = np.asarray(layer.kernel)
-    if layer.kernel_mask is not None:
-        kernel = kernel * np.asarray(layer.kernel_mask)
+    kernel = np.asarray(kernel_tensor(layer.kernel, layer.kernel_mask, step_dtype(layer)))
     kept = {name: getattr(layer, name) for name in ("readout", "time_constant", "threshold", "phantom")}
     metadata = {"layer": "LeakyReadout", **{name: value for name, value in kept.items() if value is not None}}
     parameters, metadata = _leak(layer, 0.0, kernel.dtype, time, metadata)
@@ -349,15 +348,10 @@ def _egru(layer, width, time):
 
     cell = layer.cell
     kernel, recurrent_kernel, bias, threshold = cell.step_weights()
-    recurrent_kernel = quantization.widened(cell, recurrent_kernel)
-    kernel, recurrent_kernel = (
-        np.asarray(weights if mask is None else weights * mask)
-        for weights, mask in zip((kernel, recurrent_kernel), cell.weight_masks(), strict=True)
-    )
     bias = None if bias is None else np.asarray(bias)
     node = EGRUNode(
-        weight=_weight(kernel),
-        recurrent_weight=_weight(recurrent_kernel),
+        weight=_weight(np.asarray(kernel)),
+        recurrent_weight=_weight(np.asarray(quantization.widened(cell, recurrent_kernel))),
         threshold=np.asarray(threshold),
         reset=cell.reset,
         reset_after=cell.reset_after,

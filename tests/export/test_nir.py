@@ -72,7 +72,7 @@ def test_the_equations_of_the_written_graph_have_the_spikes_and_potentials_of_th
 
 def test_the_trace_and_the_dense_layer_are_the_equations_too(tmp_path):
     model = sequential(
-        lif(name="hidden"),
+        lif(name="hidden", dt=0.5),
         ExponentialTrace(7.0, return_sequences=True, name="trace"),
         keras.layers.Dense(3, name="classes", bias_initializer="ones"),
     )
@@ -145,7 +145,9 @@ MODELS = {
     ),
     "first_spike": lambda: sequential(lif(), LeakyReadout(3, readout="first_spike", threshold=0.3, phantom=2.0)),
     "weighted": lambda: sequential(LeakyReadout(3, readout="sum_exp", time_constant=11.0, dt=0.3)),
-    "egru": lambda: sequential(EGRU(7, return_sequences=True), ExponentialTrace(4.5), keras.layers.Dense(3)),
+    "egru": lambda: sequential(
+        EGRU(7, return_sequences=True, bias_initializer=STRONG), ExponentialTrace(4.5), keras.layers.Dense(3)
+    ),
     "egru_paper": lambda: sequential(
         EGRU(7, return_sequences=True, reset="subtract", reset_after=False, shared_threshold=True, use_bias=False),
         EGRU(40, zoneout=0.1, reset="zero"),
@@ -218,6 +220,14 @@ def test_what_was_changed_in_a_graph_counts_and_not_the_metadata():
     # R is what it was, so that impulses count half.
     np.testing.assert_allclose(layers[0].kernel, graph.nodes["hidden_weight"].weight.T / 2, rtol=1e-6)
     assert layers[1].time_constant == pytest.approx(10.0)
+
+
+def test_metadata_of_nodes_may_be_missing():
+    model = sequential(lif(tau_syn=5.0), LeakyReadout(3, readout=None))
+    graph = to_nir(model).graph
+    for node in graph.nodes.values():
+        node.metadata = {}
+    np.testing.assert_allclose(from_nir(graph)(spikes()), model(spikes()), rtol=1e-5, atol=1e-6)
 
 
 def test_a_functional_chain_and_pruned_and_quantized_layers_are_taken_as_they_compute():
@@ -297,7 +307,7 @@ def test_bad_arguments_leave_nothing_behind(tmp_path):
     model = sequential(lif())
     (tmp_path / "there.nir").write_text("mine")
     with pytest.raises(FileExistsError, match="`path`"):
-        to_nir(model, tmp_path / "there.nir")
+        to_nir("not even looked at", tmp_path / "there.nir")
     with pytest.raises(ValueError, match="`time_unit`"):
         to_nir(model, tmp_path / "new.nir", time_unit=0.0)
     with pytest.raises(ValueError, match="`data`"):

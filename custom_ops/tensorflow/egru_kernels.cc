@@ -1,4 +1,5 @@
-// The EGRU op kernels: they check shapes, allocate outputs and hand plain pointers to the engine.
+// The EGRU op kernels: they check shapes, allocate outputs and hand plain pointers to the engine. An empty batch, as a replica
+// may get one at the end of an epoch, ends here: there is nothing to compute, and gradients of weights are zero.
 #include <limits>
 #include <string>
 #include <vector>
@@ -61,9 +62,9 @@ absl::Status ReadInputs(OpKernelContext* context, const EgruOptions& options, Eg
   }
   *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2), recurrent_kernel.dim_size(0)};
   const int64_t n = shape->units;
-  if (shape->batch == 0 || shape->time == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("`inputs` must hold at least one sequence of at least one step, received ",
-                                                   x.shape().DebugString(), "."));
+  if (shape->time == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("`inputs` must hold sequences of at least one step, received ", x.shape().DebugString(), "."));
   }
   TF_RETURN_IF_ERROR(Expect(context->input(1), "initial_y", {shape->batch, n}));
   TF_RETURN_IF_ERROR(Expect(context->input(2), "initial_c", {shape->batch, n}));
@@ -164,6 +165,7 @@ class EgruSequenceOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(2, {saved_gates}, &gates));
     OP_REQUIRES_OK(context, context->allocate_output(3, {saved_candidate}, &candidate));
     OP_REQUIRES_OK(context, context->allocate_output(4, {5}, &counters));
+    if (shape.batch == 0) return WriteCounters({}, counters);
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       // In training weights change with every call.
@@ -206,6 +208,7 @@ class EgruSequenceInt8Op : public OpKernel {
     Tensor *y, *c, *counters;
     OP_REQUIRES_OK(context, wanted_.Allocate(context, shape, &y, &c));
     OP_REQUIRES_OK(context, context->allocate_output(2, {5}, &counters));
+    if (shape.batch == 0) return WriteCounters({}, counters);
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       WriteCounters(EgruForward<T>(shape, options_, inputs,
@@ -254,6 +257,11 @@ class EgruSequenceGradOp : public OpKernel {
     }
     OP_REQUIRES_OK(context, context->allocate_output(7, context->input(6).shape(), &out[7]));
     OP_REQUIRES_OK(context, context->allocate_output(8, {3}, &out[8]));
+    if (shape.batch == 0) {
+      for (int i = 2; i < 8; ++i) out[i]->flat<T>().setZero();
+      out[8]->flat<int64_t>().setZero();
+      return;
+    }
     Tensor grad_threshold;
     OP_REQUIRES_OK(context, context->allocate_temp(threshold.dtype(), {shape.units}, &grad_threshold));
 
@@ -311,13 +319,14 @@ class EgruInputGradOp : public OpKernel {
     OP_REQUIRES(context, inputs.dims() == 3 && kernel.dims() == 2 && kernel.dim_size(1) % 3 == 0,
                 absl::InvalidArgumentError("`inputs` must have the rank 3 and `kernel` the shape [features, 3 units]."));
     const EgruShape shape = {inputs.dim_size(0), inputs.dim_size(1), inputs.dim_size(2), kernel.dim_size(1) / 3};
-    OP_REQUIRES(context, kernel.dim_size(0) == shape.features && shape.units > 0 && shape.batch > 0 && shape.time > 0,
+    OP_REQUIRES(context, kernel.dim_size(0) == shape.features && shape.units > 0 && shape.time > 0,
                 absl::InvalidArgumentError(absl::StrCat("`kernel` ", kernel.shape().DebugString(), " does not fit `inputs` ",
                                                         inputs.shape().DebugString(), ".")));
     OP_REQUIRES_OK(context, Expect(context->input(2), "grad_gates", {SavedGates<T>(shape)}));
     OP_REQUIRES_OK(context, Expect(context->input(3), "grad_candidate", {SavedCandidate<T>(shape, options_)}));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, inputs.shape(), &out));
+    if (shape.batch == 0) return;
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       EgruInputGradient<T>(shape, options_, kernel.flat<T>().data(), context->input(2).flat<T>().data(),

@@ -1,4 +1,5 @@
-// The event-LIF op kernels: they check shapes, allocate outputs and hand plain pointers to the engine.
+// The event-LIF op kernels: they check shapes, allocate outputs and hand plain pointers to the engine. As in egru_kernels.cc,
+// an empty batch ends here.
 #include <algorithm>
 #include <numeric>
 #include <string>
@@ -99,13 +100,14 @@ absl::Status ReadInputs(OpKernelContext* context, const LifOptions& options, Lif
                      x.shape().DebugString(), " and ", kernel.shape().DebugString(), "."));
   }
   const auto given = [&](int i) { return context->input(i).NumElements() > 0; };
-  // Beside a link `inputs` has no features: it tells the batch and the steps.
-  *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2) + (given(kLinkCounts) ? kernel.dim_size(0) : 0), kernel.dim_size(1)};
+  // Beside a link, [batch, time] and else [0, 0], `inputs` has no features: it tells the batch and the steps.
+  const Tensor& link = context->input(kLinkCounts);
+  const bool linked = link.dims() == 2 && link.dim_size(1) > 0;
+  *shape = {x.dim_size(0), x.dim_size(1), x.dim_size(2) + (linked ? kernel.dim_size(0) : 0), kernel.dim_size(1)};
   const int64_t n = shape->units;
-  if (shape->batch == 0 || shape->time == 0 || n == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("`inputs` must hold at least one sequence of at least one step, received ", x.shape().DebugString(),
-                     " for ", n, " units."));
+  if (shape->time == 0 || n == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("`inputs` must hold sequences of at least one step, received ",
+                                                   x.shape().DebugString(), " for ", n, " units."));
   }
   TF_RETURN_IF_ERROR(Expect(kernel, "kernel", {shape->features, n}));
   TF_RETURN_IF_ERROR(ExpectOrEmpty(context->input(kRecurrentKernel), "recurrent_kernel", {n, n}));
@@ -120,7 +122,7 @@ absl::Status ReadInputs(OpKernelContext* context, const LifOptions& options, Lif
   if (options.gradient == LifGradient::kEventprop && !given(kBeta)) {
     return absl::InvalidArgumentError("eventprop needs the current of a synapse, `beta` and `gamma`, received none.");
   }
-  if (given(kLinkCounts)) {
+  if (linked) {
     TF_RETURN_IF_ERROR(CheckList(context->input(kLinkCounts), context->input(kLinkCodes), "link_counts", *shape,
                                  2 * shape->features));
     TF_RETURN_IF_ERROR(Expect(context->input(kLinkCarrier), "link_carrier", context->input(kLinkCodes).shape()));
@@ -182,6 +184,15 @@ class LifSequenceOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(8, steps(lists_inputs), &input_counts));
     OP_REQUIRES_OK(context, context->allocate_output(11, {options_.spiking ? n : 0}, &spikes));
     OP_REQUIRES_OK(context, context->allocate_output(12, {4}, &counters));
+    if (shape.batch == 0) {
+      for (int i : {5, 6, 7, 9, 10}) {
+        Tensor* list;
+        OP_REQUIRES_OK(context, context->allocate_output(i, {0}, &list));
+      }
+      spikes->flat<T>().setZero();
+      counters->flat<int64_t>().setZero();
+      return;
+    }
     const auto of = [](Tensor* tensor) { return tensor->NumElements() ? tensor->flat<T>().data() : nullptr; };
     const auto of_counts = [](Tensor* tensor) { return tensor->NumElements() ? tensor->flat<int32_t>().data() : nullptr; };
     TensorFlowScheduler scheduler(context);
@@ -260,10 +271,11 @@ class LifSequenceGradOp : public OpKernel {
       Tensor* tensor;
       OP_REQUIRES_OK(context, context->allocate_output(i, context->input(of_input[i]).shape(), &tensor));
       out[i] = tensor->NumElements() ? tensor->flat<T>().data() : nullptr;
-      const bool skipped = of_input[i] >= kAlpha && !time_constants_;
+      const bool skipped = shape.batch == 0 || (of_input[i] >= kAlpha && !time_constants_);
       if (skipped && out[i]) tensor->flat<T>().setZero();
       if (skipped) out[i] = nullptr;
     }
+    if (shape.batch == 0) return;
     TensorFlowScheduler scheduler(context);
     Run(context, [&] {
       LifBackward<T>(shape, options_, inputs, saved, upstream,
@@ -292,6 +304,7 @@ class LifDriveGradOp : public OpKernel {
     OP_REQUIRES_OK(context, ReadSaved(context, options_, shape, inputs, all_v_, &saved, &upstream));
     Tensor* drive;
     OP_REQUIRES_OK(context, context->allocate_output(0, {shape.batch, shape.time, shape.units}, &drive));
+    if (shape.batch == 0) return;
     LifGradients<T> gradients = {};
     gradients.costates = drive->flat<T>().data();
     TensorFlowScheduler scheduler(context);

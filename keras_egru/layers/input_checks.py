@@ -1,7 +1,7 @@
 """Checks of what a layer is given, made before anything is built or computed.
 
 Keras leaves integer inputs as they are and promotes them in the first product, and lets empty batches through: here
-both are errors, each one sentence that names the argument and the layer.
+both are errors, each one sentence that names the argument and the layer. In a replica a batch may be empty.
 """
 
 import numbers
@@ -10,6 +10,8 @@ import os
 import keras
 import numpy as np
 from keras import ops, tree
+
+from keras_egru.ops import replicas
 
 VALIDATE_VARIABLE = "KERAS_EGRU_VALIDATE"
 
@@ -23,11 +25,11 @@ def check_sequences(sequences, layer_name: str) -> None:
 
     Raises:
         TypeError: `sequences` is not of a floating-point type.
-        ValueError: the batch is empty or the sequences have no step.
+        ValueError: the batch is empty, and not a replica's part of one, or the sequences have no step.
     """
     check_float(sequences, "sequences", layer_name)
     shape = tuple(sequences.shape)
-    if len(shape) >= 1 and shape[0] == 0:
+    if len(shape) >= 1 and shape[0] == 0 and not replicas.may_be_left_empty():
         raise ValueError(f"`sequences` of layer '{layer_name}' holds an empty batch, received the shape {shape}.")
     if len(shape) >= 2 and shape[1] == 0:
         raise ValueError(f"`sequences` of layer '{layer_name}' has no time step, received the shape {shape}.")

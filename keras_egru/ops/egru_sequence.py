@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_egru import surrogates
-from keras_egru.ops import checkpointed, fused_egru, int8_kernel
+from keras_egru.ops import checkpointed, fused_egru, int8_kernel, replicas
 from keras_egru.ops.egru_step import RESETS, egru_step
 
 IMPLEMENTATIONS = ("auto", "fused", "dense", "reference")
@@ -250,7 +250,7 @@ def _validate(
     if len(inputs.shape) != 3:
         raise ValueError(f"`inputs` must have the shape [batch, time, features], received {tuple(inputs.shape)}.")
     batch, time, features = inputs.shape
-    if batch == 0:
+    if batch == 0 and not replicas.may_be_left_empty():
         raise ValueError(f"`inputs` holds an empty batch, received the shape {tuple(inputs.shape)}.")
     if time == 0:
         raise ValueError(f"`inputs` holds sequences of length zero, received the shape {tuple(inputs.shape)}.")

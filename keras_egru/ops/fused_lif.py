@@ -99,7 +99,7 @@ def _gradient(op, *grads_of_outputs):
     ]
     arguments = (*inputs, *saved.values(), *upstream)
     grads = raw.keras_egru_lif_sequence_grad(*arguments, **options, time_constants=op.get_attr("time_constants"))
-    linked = inputs[1].shape.num_elements() != 0  # a link that is there is of an unknown size, or has entries
+    linked = inputs[1].shape[1] != 0  # the counts of a link are [batch, time], those of none [0, 0]
     grad_inputs = None
     if not linked:
         drive = raw.keras_egru_lif_drive_grad(*arguments, **options)

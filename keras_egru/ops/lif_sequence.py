@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_egru import surrogates
-from keras_egru.ops import fused_lif
+from keras_egru.ops import fused_lif, replicas
 from keras_egru.ops.lif_step import GRADIENTS, RESETS, LIFConstants, LIFState, lif_step, reset_of
 
 IMPLEMENTATIONS = ("auto", "fused", "reference")
@@ -228,7 +228,7 @@ def _amplitude(shift):
 
 def _rate_jumps(spikes, batch, alpha, target, strength):
     """What the rate regularisation adds to dL/dv of a unit at each of its spikes, `[units]`; a constant."""
-    batch = ops.cast(batch, alpha.dtype)
+    batch = ops.maximum(ops.cast(batch, alpha.dtype), 1.0)
     tau_mem = -1.0 / ops.log(alpha)
     return ops.stop_gradient(strength * tau_mem / batch * (spikes / batch - target))
 
@@ -247,7 +247,7 @@ def _validate(inputs, state, kernel, recurrent_kernel, decay, constants, mask, i
     if len(inputs.shape) != 3:
         raise ValueError(f"`inputs` must have the shape [batch, time, features], received {tuple(inputs.shape)}.")
     batch, time, features = inputs.shape
-    if batch == 0 or time == 0:
+    if time == 0 or (batch == 0 and not replicas.may_be_left_empty()):
         raise ValueError(
             f"`inputs` must hold at least one sequence of at least one step, received the shape {tuple(inputs.shape)}."
         )

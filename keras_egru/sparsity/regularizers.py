@@ -127,7 +127,8 @@ def _mean_over_steps(values, mask):
     if keras.backend.standardize_dtype(values.dtype) in ("float16", "bfloat16"):
         values = ops.cast(values, "float32")
     if mask is None:
-        return ops.mean(values, axis=(0, 1))
+        steps = ops.prod(ops.shape(values)[:2])
+        return ops.sum(values, axis=(0, 1)) / ops.maximum(ops.cast(steps, values.dtype), 1.0)
     valid = ops.cast(mask, "bool")[:, :, None]
     steps = ops.maximum(ops.sum(ops.cast(valid, values.dtype)), 1.0)
     return ops.sum(ops.where(valid, values, 0.0), axis=(0, 1)) / steps

@@ -9,6 +9,7 @@ from typing import Any
 from keras_egru.export import tflite_file
 
 QUANTIZE = (None, "float16", "dynamic", "int8")
+SMALLEST = 1024  # weights; scales of fewer would take what 8 bits save: so does the converter for "dynamic"
 MATRIX_OPS = ("BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -40,7 +41,9 @@ def convert(
     module.read = [getattr(variable, "value", variable) for variable in variables]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts of TF-Lite that are about to move
-        tf.saved_model.save(module, folder, signatures={key: function})
+        # Gradients have no place in a file, and int8 layers have none.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, folder, signatures={key: function}, options=options)
 
         def converter(*optimizations):
             made = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[key])
@@ -56,11 +59,17 @@ def convert(
                 reduced.target_spec.supported_types = [tf.float16]
             if quantize != "int8":
                 return reduced.convert()
-            others = set(tflite_file.count_ops(converter().convert())).difference(MATRIX_OPS)
+            plain = converter().convert()
+            ops = tflite_file.count_ops(plain)
+            small = tflite_file.small_products(plain, MATRIX_OPS, SMALLEST)
+            if len(small) == sum(ops.get(name, 0) for name in MATRIX_OPS):
+                return plain
+            denied = tf.lite.experimental.QuantizationDebugOptions(
+                denylisted_ops=sorted(set(ops).difference(MATRIX_OPS)), denylisted_nodes=small
+            )
             reduced.representative_dataset = samples
-            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=sorted(others))
             debugger = tf.lite.experimental.QuantizationDebugger(
-                converter=reduced, debug_dataset=samples, debug_options=options
+                converter=reduced, debug_dataset=samples, debug_options=denied
             )
             return debugger.get_nondebug_quantized_model()
         except Exception as error:

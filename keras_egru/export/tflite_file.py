@@ -39,6 +39,19 @@ def count_ops(content: bytes) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def small_products(content: bytes, names, size: int) -> list[str]:
+    """Names of the outputs of those ops `names` whose constant weights are fewer than `size`."""
+    model = read(content)
+    found = []
+    for graph in model.subgraphs:
+        for op in graph.operators or []:
+            if op_name(model.operatorCodes[op.opcodeIndex]) in names:
+                weights = graph.tensors[op.inputs[1]]
+                if model.buffers[weights.buffer].data is not None and np.prod(weights.shape) < size:
+                    found.append(graph.tensors[op.outputs[0]].name.decode())
+    return found
+
+
 def op_code(model, name: str, version: int = 1) -> int:
     """The place of a builtin op among the codes of a model object, which is added where it is not there."""
     from tensorflow.lite.python import schema_py_generated as schema
@@ -78,6 +91,33 @@ def add_constants_signature(model, key: str, values: dict[str, np.ndarray]) -> N
         signature.outputs.append(entry)
     model.subgraphs.append(graph)
     model.signatureDefs.append(signature)
+
+
+def drop_unused(model) -> None:
+    """Removes tensors that no op and no signature reads or writes, and their constants."""
+    for number, graph in enumerate(model.subgraphs):
+        lists = [graph.inputs, graph.outputs]
+        for op in graph.operators or []:
+            lists += [op.inputs, op.outputs]
+        used = sorted({int(place) for places in lists if places is not None for place in places if place >= 0})
+        new = {old: place for place, old in enumerate(used)} | {-1: -1}  # -1 stands for an input that is left out
+        graph.tensors = [graph.tensors[old] for old in used]
+        graph.inputs, graph.outputs = _moved(graph.inputs, new), _moved(graph.outputs, new)
+        for op in graph.operators or []:
+            op.inputs, op.outputs = _moved(op.inputs, new), _moved(op.outputs, new)
+        for signature in model.signatureDefs or []:
+            if signature.subgraphIndex == number:
+                for entry in (*signature.inputs, *signature.outputs):
+                    entry.tensorIndex = new[entry.tensorIndex]
+    kept = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    kept |= {entry.buffer for entry in model.metadata or []}
+    for number, buffer in enumerate(model.buffers):
+        if number not in kept:
+            buffer.data = None
+
+
+def _moved(places, new):
+    return [new[int(place)] for place in places if place is not None] if places is not None else None
 
 
 def signature_keys(content: bytes) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import copy
 import numpy as np
 
 from keras_egru.export import tflite_file
+from keras_egru.export.tflite_converter import SMALLEST
 
-SMALLEST = 1024  # weights; of fewer nothing is gained
 WORTHWHILE = 0.75  # of the bytes of the dense form
 
 
@@ -22,6 +22,7 @@ def pack(model) -> int:
         for op in list(graph.operators or []):
             if tflite_file.op_name(model.operatorCodes[op.opcodeIndex]) == "FULLY_CONNECTED":
                 packed += _pack_weights(model, graph, op)
+    tflite_file.drop_unused(model)
     return packed
 
 

@@ -81,7 +81,8 @@ EgruCounters EgruForward(const EgruShape& shape, const EgruOptions& options, con
                          const EgruOutputs<T>& outputs, Scheduler* scheduler);
 
 // The forward pass for the same weights and shape again and again, by the calling thread alone: what depends on them is made
-// once, and a run takes next to no memory. The weights of `inputs` are kept as pointers.
+// once, and a run takes next to no memory. The weights of `inputs` are kept as pointers. Values are those of EgruForward, to
+// rounding where the units do not fill whole vectors.
 template <typename T>
 class EgruPrepared {
  public:

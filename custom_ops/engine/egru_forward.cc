@@ -16,6 +16,7 @@
 #include "in_place_product.h"
 #include "input_projection.h"
 #include "live_product.h"
+#include "padded_units.h"
 #include "product_choice.h"
 #include "pruned_weights.h"
 #include "tiles.h"
@@ -539,10 +540,15 @@ EgruCounters EgruForward(const EgruShape& shape, const EgruOptions& options, con
 template <typename T>
 struct EgruPrepared<T>::State {
   State(const EgruShape& shape, const EgruOptions& options, const EgruInputs<T>& inputs, bool all_y, bool all_c)
-      : forward(shape, options, inputs, {nullptr, nullptr, nullptr, nullptr, all_y, all_c}, nullptr), all_y(all_y), all_c(all_c) {}
+      : out{nullptr, nullptr, nullptr, nullptr, all_y, all_c},
+        padded(PaddedUnits<T>::Pays(SelectKernels<T>(), shape, inputs)
+                   ? std::make_unique<PaddedUnits<T>>(SelectKernels<T>(), shape, options, inputs, all_y, all_c)
+                   : nullptr),
+        forward(padded ? padded->shape() : shape, options, padded ? padded->weights() : inputs, out, nullptr) {}
 
+  EgruOutputs<T> out;
+  const std::unique_ptr<PaddedUnits<T>> padded;
   Forward<T> forward;
-  const bool all_y, all_c;
 };
 
 template <typename T>
@@ -555,8 +561,14 @@ EgruPrepared<T>::~EgruPrepared() = default;
 
 template <typename T>
 EgruCounters EgruPrepared<T>::Run(const EgruInputs<T>& inputs, T* y, T* c) {
-  state_->forward.Bind(inputs, {y, c, nullptr, nullptr, state_->all_y, state_->all_c});
-  return state_->forward.Run();
+  PaddedUnits<T>* const padded = state_->padded.get();
+  EgruOutputs<T>& out = state_->out;
+  out.y = padded ? padded->y() : y;
+  out.c = padded ? padded->c() : c;
+  state_->forward.Bind(padded ? padded->Inputs(inputs) : inputs, out);
+  const EgruCounters counters = state_->forward.Run();
+  if (padded) padded->Take(y, c);
+  return counters;
 }
 
 #define INSTANTIATE(T)                                                                                             \

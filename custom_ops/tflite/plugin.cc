@@ -76,7 +76,7 @@ KERAS_EGRU_EXPORT const char* KerasEgruRegisterOps(void* environment, void* libr
   static std::string why_not;
   if (!environment) return "the keras-egru op needs a LiteRtEnvironment, received null.";
   if (const char* missing = api.Find(library)) {
-    why_not = "the keras-egru op needs LiteRT from 2.2 on, and " + std::string(missing) + " is not to be found.";
+    why_not = "the keras-egru op needs LiteRT 2.1 or later: " + std::string(missing) + " is not in this one.";
     return why_not.c_str();
   }
   Handle accelerator = nullptr;

@@ -22,14 +22,16 @@ def library() -> Path:
     path = importlib.resources.files("keras_egru") / "export" / LIBRARY
     if not path.is_file():
         raise RuntimeError(
-            f"keras-egru: the LiteRT op library {LIBRARY} is not there: install keras-egru with pip where g++ and cmake "
-            'are, or export with op="builtins", which needs no library.'
+            f"keras-egru: the LiteRT op library {LIBRARY} is not there: install keras-egru with pip where g++ and "
+            'cmake are, or export with op="builtins", which needs no library.'
         )
     return Path(str(path))
 
 
 def interpreter(model: str | os.PathLike | bytes, num_threads: int | None = None) -> Any:
-    """An interpreter of a TF-Lite model that may hold this package's ops: LiteRT's, or TensorFlow's where that is missing.
+    """An interpreter of a TF-Lite model that may hold this package's ops.
+
+    It is LiteRT's, or TensorFlow's where `ai_edge_litert` is not installed.
 
     Args:
         model: Path of the file, or its content.

@@ -336,6 +336,11 @@ def test_graphs_that_no_layer_computes_are_refused_by_the_name_of_the_node():
     with pytest.raises(ValueError, match="'hidden'.*Delay of dt"):
         from_nir(graph)
     graph = graph_of(lif(recurrent=True, tau_syn=5.0, name="hidden"))
+    nodes = {**graph.nodes, "twice": nir.Linear(np.eye(5, dtype="float32"))}
+    edges = [e for e in graph.edges if e != ("hidden", "hidden_recurrent_weight")]
+    edges += [("hidden", "twice"), ("twice", "hidden_recurrent_weight")]
+    with pytest.raises(ValueError, match="'hidden'.*one Linear"):
+        from_nir(nir.NIRGraph(nodes, edges, metadata=graph.metadata))
     nodes = {**graph.nodes, "late": nir.Delay(np.full(5, 1e-3, "float32"))}
     edges = [e for e in graph.edges if e != ("hidden", "hidden_recurrent_weight")]
     edges += [("hidden", "late"), ("late", "hidden_recurrent_weight")]

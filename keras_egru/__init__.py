@@ -3,6 +3,7 @@
 from keras_egru import (
     callbacks,
     constraints,
+    export,
     initializers,
     layers,
     losses,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "constraints",
+    "export",
     "initializers",
     "layers",
     "losses",

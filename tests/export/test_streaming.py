@@ -1,5 +1,9 @@
 """A stream gives at every step what the model gives for the sequence up to there."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -75,7 +79,7 @@ NETWORKS = {
     "sum_exp": lambda: [lif(), LeakyReadout(3, readout="sum_exp", time_constant=6.0, tau_syn=3.0)],
     "max": lambda: [lif(), LeakyReadout(3, readout="max", kernel_initializer="random_normal")],
     "last": lambda: [lif(), LeakyReadout(3, readout="last")],
-    "first spike": lambda: [lif(9), LeakyReadout(8, readout="first_spike", threshold=0.4, tau_syn=3.0, dt=0.5)],
+    "first spike": lambda: [LeakyReadout(8, readout="first_spike", threshold=0.4, dt=0.5, **STRONG)],
     "average": lambda: [EGRU(7, return_sequences=True), layers.GlobalAveragePooling1D()],
     "largest": lambda: [layers.Dense(4), layers.GlobalMaxPooling1D(keepdims=True)],
 }
@@ -293,6 +297,29 @@ def test_models_that_cannot_stream():
     for other in (Subclass(), EGRU(4), 3):
         with pytest.raises(TypeError, match="`model` must be a Sequential or Functional Keras model, received"):
             StreamingModel(other)
+
+
+ON_JAX = """
+import keras, numpy as np
+from keras_egru import EGRU, EventLIF, ExponentialTrace, LeakyReadout
+from keras_egru.export import StreamingModel
+assert keras.backend.backend() == "jax"
+x = np.random.default_rng(0).normal(size=(2, 6, 3)).astype("float32")
+egru, lif = EGRU(5, return_sequences=True), EventLIF(5, return_sequences=True)
+for layers in ([egru, ExponentialTrace()], [lif, LeakyReadout(2)]):
+    model = keras.Sequential([keras.Input((None, 3)), *layers])
+    stream = StreamingModel(model)
+    state = stream.initial_state(2)
+    for t in range(6):
+        y, state = stream.step(x[:, t], state)
+    np.testing.assert_allclose(y, model(x), atol=1e-6)
+"""
+
+
+def test_streams_need_no_tensorflow():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", ON_JAX], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_state_of_another_model_is_refused():

@@ -152,6 +152,9 @@ def test_smaller_precisions_stay_near(quantize, sparse_weights, tmp_path):
     assert report.size < (0.75 if sparse_weights else 0.6) * plain.size
     assert 0.0 < report.max_difference < 0.1 * np.abs(model(x)).max()
     assert report.flipped_events < 0.01
+    np.testing.assert_allclose(
+        run_alone(tmp_path / "model.tflite", x[:1]), model(x[:1]), atol=report.max_difference + 1e-5
+    )
 
 
 def test_int8_products_are_of_integers_and_states_are_floats(tmp_path):

@@ -52,6 +52,16 @@ IntArray* NewArray(const Shape& shape) {
   return array;
 }
 
+// A sentence may quote what a model file holds.
+std::string Printable(std::string sentence) {
+  constexpr size_t kLongest = 500;
+  if (sentence.size() > kLongest) sentence.resize(kLongest);
+  for (char& letter : sentence) {
+    if (letter < ' ' || letter > '~') letter = '?';
+  }
+  return sentence;
+}
+
 // One op of a model.
 class Kernel {
  public:
@@ -121,7 +131,7 @@ class Kernel {
       work();
       return litert::kOk;
     } catch (const Refusal& refusal) {
-      context->ReportError(context, "%s: %s", name_.c_str(), refusal.what());
+      context->ReportError(context, "%s: %s", name_.c_str(), Printable(refusal.what()).c_str());
     } catch (const std::bad_alloc&) {
       context->ReportError(context, "%s: out of memory.", name_.c_str());
     }

@@ -1,5 +1,6 @@
 """The LiteRT op library: values of the TensorFlow ops in an interpreter, what it refuses, and the C++ example."""
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed.")
 import keras  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 from keras_egru.export import litert_op  # noqa: E402
 from keras_egru.ops import LIFState, decays, fused_egru, fused_lif, int8_kernel, library  # noqa: E402
@@ -168,3 +170,157 @@ def test_a_process_without_tensorflow_computes_what_the_tensorflow_op_computes(o
     for name, values in found.items():
         np.testing.assert_allclose(values, expected[name], **CLOSE, err_msg=name)
         assert values.dtype == expected[name].dtype
+
+
+def small(features=3, units=5, batch=1, time=1, **options):
+    """The concrete function of one EGRU op, and its inputs."""
+    given = cases.arguments((batch, time, features, units), dtype="float32")
+
+    def run(inputs, initial_y, initial_c):
+        y, c, _ = egru(given | {"inputs": inputs, "initial_y": initial_y, "initial_c": initial_c}, **options)
+        return {"y": y, "c": c}
+
+    inputs = {name: given[name].numpy() for name in ("inputs", "initial_y", "initial_c")}
+    return traced(run, inputs), inputs
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    return converted(small()[0])
+
+
+def load(model, **options):
+    """An interpreter with its tensors allocated."""
+    interpreter = litert_op.interpreter(model, **options)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def test_calls_of_one_step_make_a_sequence():
+    function, inputs = small(features=6, units=40, batch=2, keep=())
+    run = load(converted(function)).get_signature_runner()
+    x = np.random.default_rng(4).normal(size=(2, 7, 6)).astype("float32")
+    state = {name: inputs[name] for name in ("initial_y", "initial_c")}
+    given = cases.arguments((2, 1, 6, 40), dtype="float32") | {"inputs": tf.constant(x)}
+    y, c, _ = fused_egru.run(
+        **given,
+        mask=None,
+        zoneout=None,
+        reset="threshold",
+        reset_after=True,
+        surrogate=Triangular(0.7, 1.0),
+        training=False,
+    )
+    for t in range(7):
+        outputs = run(inputs=x[:, t : t + 1], **state)
+        state = {"initial_y": outputs["y"][:, 0], "initial_c": outputs["c"][:, 0]}
+        np.testing.assert_allclose(outputs["y"][:, 0], y[:, t], **CLOSE)
+        np.testing.assert_allclose(outputs["c"][:, 0], c[:, t], **CLOSE)
+
+
+def test_a_model_takes_other_batches_and_lengths_when_it_is_resized():
+    given = cases.arguments((3, 4, 3, 5), dtype="float32")
+    sizes = {"inputs": (None, None, 3), "initial_y": (None, 5), "initial_c": (None, 5)}
+    specs = {name: tf.TensorSpec(size, "float32") for name, size in sizes.items()}
+    function = traced(lambda **now: egru(given | now)[0], specs)
+    interpreter = litert_op.interpreter(converted(function), num_threads=2)
+    for detail in interpreter.get_input_details():
+        name = detail["name"].removeprefix("serving_default_").split(":")[0]
+        interpreter.resize_tensor_input(detail["index"], given[name].shape)
+    run = interpreter.get_signature_runner()
+    changing = {name: given[name] for name in sizes}
+    found = run(**{name: value.numpy() for name, value in changing.items()})
+    expected = function(**changing)
+    np.testing.assert_allclose(next(iter(found.values())), expected, **CLOSE)
+
+
+def test_weights_in_16_bits_are_widened_once():
+    function, inputs = small(units=33)
+    model = converted(function, optimizations=[tf.lite.Optimize.DEFAULT], supported_types=[tf.float16])
+    run = load(model).get_signature_runner()
+    expected = function(**{name: tf.constant(value) for name, value in inputs.items()})
+    for _ in range(2):
+        np.testing.assert_allclose(run(**inputs)["c"], expected["c"], atol=5e-3)
+
+
+def test_tensorflows_interpreter_runs_the_op_where_litert_is_not_installed(small_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.warns(UserWarning, match="deprecated"):
+        interpreter = litert_op.interpreter(small_model)
+    assert type(interpreter).__module__.startswith("tensorflow")
+    function, inputs = small()
+    expected = function(**{name: tf.constant(value) for name, value in inputs.items()})
+    np.testing.assert_allclose(interpreter.get_signature_runner()(**inputs)["y"], expected["y"], **CLOSE)
+
+
+def test_a_model_is_loaded_from_a_file_too(small_model, tmp_path):
+    (tmp_path / "small.tflite").write_bytes(small_model)
+    assert load(tmp_path / "small.tflite").get_signature_list()
+
+
+def test_without_the_library_litert_names_the_op(small_model):
+    interpreter = Interpreter(model_content=small_model)
+    with pytest.raises(RuntimeError, match="unresolved custom op: KerasEgru>EgruSequence"):
+        interpreter.allocate_tensors()
+
+
+def test_an_absent_library_is_named_with_what_helps(small_model, monkeypatch):
+    monkeypatch.setattr(litert_op, "LIBRARY", "libabsent.so")
+    with pytest.raises(RuntimeError, match="libabsent.so is not there: install keras-egru with pip"):
+        litert_op.interpreter(small_model)
+
+
+def test_another_runtime_is_refused_by_its_version(small_model, monkeypatch):
+    import ai_edge_litert
+
+    monkeypatch.setattr(ai_edge_litert, "__version__", "3.1.0")
+    with pytest.raises(RuntimeError, match="ai_edge_litert from 2.0 on and before 3.0, received 3.1.0"):
+        litert_op.interpreter(small_model)
+
+
+def refusal(model):
+    with pytest.raises(RuntimeError) as caught:
+        load(model)
+    return str(caught.value)
+
+
+def test_weights_that_may_change_are_refused():
+    given = cases.arguments((1, 1, 3, 5), dtype="float32")
+    function = traced(lambda **now: egru(given | now)[0], {"recurrent_kernel": given["recurrent_kernel"]})
+    assert "`recurrent_kernel` must be a constant of the model" in refusal(converted(function))
+
+
+def test_a_model_that_was_traced_for_training_is_refused():
+    assert "export one that was called with training=False" in refusal(converted(small(training=True)[0]))
+
+
+def test_a_model_of_doubles_is_refused():
+    given = cases.arguments((1, 1, 3, 5), dtype="float64")
+    function = traced(lambda inputs: egru(given | {"inputs": inputs})[0], {"inputs": given["inputs"]})
+    assert "the op computes in float32 on a device" in refusal(converted(function))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (
+            b"\tthreshold\0",
+            b"\tthreshxld\0",
+            "`reset` must be one of 'threshold', 'subtract', 'zero', received 'threshxld'",
+        ),
+        (b"\0surrogate_width\0", b"\0surrogate_wixth\0", "the attribute `surrogate_wixth` is unknown"),
+        (b"\0all_y\0", b"\0al\xff\ny\0", "the attribute `al??y` is unknown"),
+    ],
+    ids=["a newer value", "a newer attribute", "damaged"],
+)
+def test_altered_attributes_are_refused(small_model, before, after, sentence):
+    assert small_model.count(before) == 1
+    assert sentence in refusal(small_model.replace(before, after))
+
+
+def test_another_library_than_litert_is_refused():
+    op = ctypes.CDLL(str(litert_op.library()))
+    register = op.KerasEgruRegisterOps
+    register.restype, register.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
+    assert register(None, None) == b"the keras-egru op needs a LiteRtEnvironment, received null."
+    assert b"needs LiteRT 2.1 or later" in register(1, op._handle)  # a library that is not LiteRT

@@ -258,6 +258,8 @@ TEST_CASE("what the op cannot do is a sentence and an error, at preparation") {
   CHECK(with("surrogate_width", 0.0).find("must be positive") != std::string::npos);
   CHECK(with("T", int64_t{10}).find("float32") != std::string::npos);
   CHECK(with("gate", true) == op + "the attribute `gate` is unknown: the model may be of a newer keras-egru.");
+  CHECK(with("\xff\n", true) == op + "the attribute `??` is unknown: the model may be of a newer keras-egru.");
+  CHECK(with("reset", std::string(100000, 'x')).size() < 1000);
   CHECK(refusal([](EgruModel& m) { m.attributes.resize(20); }).find("the attributes of the op are") != std::string::npos);
   CHECK(refusal([](EgruModel& m) { m.attributes.clear(); }).find("damaged") != std::string::npos);
 }

@@ -2,17 +2,15 @@
 //
 //   event_stream LITERT OP MODEL RECORDING [MILLISECONDS]
 //
-// LITERT is libLiteRt.so of LiteRT 2.1 or later (it lies in the Python package ai_edge_litert), OP libkeras_egru_litert.so, RECORDING
-// a .bin file of N-MNIST, MILLISECONDS how long a frame is, 10 unless told. The model takes one frame of 34 x 34 pixels, or
-// two of them, for off and on events. LiteRT ships no C headers, so its functions are declared here, as in
-// google-ai-edge/LiteRT `litert/c`; tried with 2.1.6, 2.2.0 and 2.3.0.
+// LITERT: libLiteRt.so of the Python package ai_edge_litert, 2.1 or later. OP: libkeras_egru_litert.so. RECORDING: a .bin file of
+// N-MNIST. MILLISECONDS of a frame: 10 unless told. The model's input is a frame of 34 x 34 pixels, or two, of off and on events.
+// LiteRT's functions are declared here since it ships no headers: as in google-ai-edge/LiteRT `litert/c`.
 #include <dlfcn.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -23,23 +21,20 @@
 namespace {
 
 using Handle = void*;
-struct Layout {
+struct TensorType {  // LiteRtRankedTensorType
+  int element;
   unsigned rank : 7;
   bool has_strides : 1;
   int32_t sizes[8];
   uint32_t strides[8];
-};
-struct TensorType {
-  int element;
-  Layout layout;
 };
 constexpr int kFloat32 = 1, kCpu = 1, kRead = 0, kWrite = 1;
 
 [[noreturn]] void Fail(const std::string& sentence) { throw std::runtime_error(sentence); }
 
 void* Open(const char* path) {
-  void* library = dlopen(path, RTLD_NOW);
-  return library ? library : (Fail(dlerror()), nullptr);
+  if (void* library = dlopen(path, RTLD_NOW)) return library;
+  Fail(dlerror());
 }
 
 void* litert = nullptr;
@@ -81,34 +76,29 @@ class Signature {
       Call("LiteRtGetSignatureKey", signature, &key);
       if (key == wanted) break;
     }
-    inputs = Tensors(environment, signature, "Input");
-    outputs = Tensors(environment, signature, "Output");
+    inputs = Tensors(environment, signature, "Input", in_);
+    outputs = Tensors(environment, signature, "Output", out_);
   }
 
   void Run() {
-    std::vector<Handle> in, out;
-    for (const Tensor& tensor : inputs) in.push_back(tensor.buffer);
-    for (const Tensor& tensor : outputs) out.push_back(tensor.buffer);
-    Call("LiteRtRunCompiledModel", compiled_, index_, in.size(), in.data(), out.size(), out.data());
+    Call("LiteRtRunCompiledModel", compiled_, index_, in_.size(), in_.data(), out_.size(), out_.data());
   }
 
-  // LiteRT names a tensor that is returned under two names by the first one alone, so a name that is missing is that of a
-  // tensor which comes twice.
-  static const Tensor& Find(const std::vector<Tensor>& tensors, const Tensor& wanted) {
+  // LiteRT names a tensor that is returned twice by one name alone: one that is missing is that of such a tensor.
+  static const Tensor& Find(const std::vector<Tensor>& tensors, const std::string& name, int64_t size = 0) {
+    const auto count = [&](const std::string& other) {
+      return std::count_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) { return tensor.name == other; });
+    };
     for (const Tensor& tensor : tensors) {
-      if (tensor.name == wanted.name) return tensor;
+      if (count(name) > 0 ? tensor.name == name : (size == 0 || tensor.size == size) && count(tensor.name) > 1) return tensor;
     }
-    for (const Tensor& tensor : tensors) {
-      const auto same = [&](const Tensor& other) { return other.name == tensor.name; };
-      if (tensor.size == wanted.size && std::count_if(tensors.begin(), tensors.end(), same) > 1) return tensor;
-    }
-    Fail("the model does not return its state `" + wanted.name + "`.");
+    Fail("the model has no `" + name + "`: export it with mode=\"streaming\".");
   }
 
   std::vector<Tensor> inputs, outputs;
 
  private:
-  std::vector<Tensor> Tensors(Handle environment, Handle signature, const std::string& side) {
+  std::vector<Tensor> Tensors(Handle environment, Handle signature, const std::string& side, std::vector<Handle>& buffers) {
     size_t count = 0;
     Call(("LiteRtGetNumSignature" + side + "s").c_str(), signature, &count);
     std::vector<Tensor> tensors(count);
@@ -121,8 +111,9 @@ class Signature {
       Call("LiteRtGetRankedTensorType", tensor, &type);
       Call(("LiteRtGetCompiledModel" + side + "BufferRequirements").c_str(), compiled_, index_, i, &requirements);
       Call("LiteRtCreateManagedTensorBufferFromRequirements", environment, &type, requirements, &tensors[i].buffer);
+      buffers.push_back(tensors[i].buffer);
       tensors[i].name = name;
-      for (unsigned d = 0; d < type.layout.rank; ++d) tensors[i].size *= type.layout.sizes[d];
+      for (unsigned d = 0; d < type.rank; ++d) tensors[i].size *= type.sizes[d];
       if (type.element != kFloat32) Fail("`" + tensors[i].name + "` is not of 32-bit floats.");
     }
     return tensors;
@@ -130,11 +121,11 @@ class Signature {
 
   Handle compiled_;
   size_t index_ = 0;
+  std::vector<Handle> in_, out_;
 };
 
 struct Event {
-  int x, y, on;
-  int64_t microseconds;
+  int64_t x, y, on, microseconds;
 };
 
 // 5 bytes an event: x, y, then one bit of polarity and 23 of time, the highest first (Orchard et al. 2015).
@@ -144,14 +135,16 @@ std::vector<Event> ReadRecording(const char* path) {
   if (bytes.empty() || bytes.size() % 5 != 0) Fail(std::string(path) + " is no recording of events of 5 bytes.");
   std::vector<Event> events;
   for (size_t i = 0; i < bytes.size(); i += 5) {
-    const int64_t time = int64_t{bytes[i + 2] & 0x7fu} << 16 | bytes[i + 3] << 8 | bytes[i + 4];
-    events.push_back({bytes[i], bytes[i + 1], bytes[i + 2] >> 7, time});
+    events.push_back({bytes[i], bytes[i + 1], bytes[i + 2] >> 7,
+                      (bytes[i + 2] & 0x7f) << 16 | bytes[i + 3] << 8 | bytes[i + 4]});
     if (bytes[i] >= 34 || bytes[i + 1] >= 34) Fail(std::string(path) + " has an event off the 34 x 34 pixels.");
   }
   return events;
 }
 
-int Main(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) try {
   if (argc < 5) Fail("usage: event_stream LITERT OP MODEL RECORDING [MILLISECONDS]");
   const double frame_us = 1000 * (argc > 5 ? std::atof(argv[5]) : 10.0);
   if (!(frame_us >= 1)) Fail("MILLISECONDS must be positive.");
@@ -167,61 +160,43 @@ int Main(int argc, char** argv) {
   Call("LiteRtSetOptionsHardwareAccelerators", options, kCpu);
   Call("LiteRtCreateCompiledModel", environment, model, options, &compiled);
   Signature init(environment, model, compiled, "init"), step(environment, model, compiled, "step");
-
-  init.Run();
-  std::vector<float> frame, state;
-  const Tensor* input = nullptr;
-  for (const Tensor& tensor : step.inputs) {
-    if (tensor.name == "input") {
-      input = &tensor;
-      continue;
-    }
-    state.resize(tensor.size);
-    Signature::Find(init.outputs, tensor).Copy(state.data(), kRead);
-    tensor.Copy(state.data(), kWrite);
-  }
+  const Tensor &input = Signature::Find(step.inputs, "input"), &output = Signature::Find(step.outputs, "output");
   constexpr int64_t kPixels = 34 * 34;
-  if (!input || (input->size != kPixels && input->size != 2 * kPixels)) Fail("`input` must be 1156 or 2312 numbers.");
-  std::vector<float> scores;
+  if (input.size != kPixels && input.size != 2 * kPixels) Fail("`input` must be 1156 or 2312 numbers.");
+
+  std::vector<float> numbers;
+  // The states that one run leaves are those that the next begins with.
+  const auto carry = [&](const Signature& from) {
+    for (const Tensor& state : step.inputs) {
+      if (&state == &input) continue;
+      numbers.resize(state.size);
+      Signature::Find(from.outputs, state.name, state.size).Copy(numbers.data(), kRead);
+      state.Copy(numbers.data(), kWrite);
+    }
+  };
+  init.Run();
+  carry(init);
   std::vector<double> took;
   const std::vector<Event> events = ReadRecording(argv[4]);
-  for (auto event = events.begin(); event != events.end();) {
-    frame.assign(input->size, 0.0f);
+  for (auto event = events.begin(); event != events.end(); carry(step)) {
+    numbers.assign(input.size, 0.0f);
     const double end = frame_us * static_cast<double>(took.size() + 1);
     for (; event != events.end() && static_cast<double>(event->microseconds) < end; ++event) {
-      frame[(input->size > kPixels ? event->on * kPixels : 0) + 34 * event->y + event->x] = 1.0f;
+      numbers[(input.size > kPixels ? event->on * kPixels : 0) + 34 * event->y + event->x] = 1.0f;
     }
-    input->Copy(frame.data(), kWrite);
+    input.Copy(numbers.data(), kWrite);
     const auto begin = std::chrono::steady_clock::now();
     step.Run();
     took.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
-    for (const Tensor& tensor : step.inputs) {  // the states that this step leaves are those that the next begins with
-      if (tensor.name == "input") continue;
-      state.resize(tensor.size);
-      Signature::Find(step.outputs, tensor).Copy(state.data(), kRead);
-      tensor.Copy(state.data(), kWrite);
-    }
   }
-  Tensor wanted;
-  wanted.name = "output";
-  const Tensor& output = Signature::Find(step.outputs, wanted);
-  scores.resize(output.size);
-  output.Copy(scores.data(), kRead);
+  numbers.resize(output.size);
+  output.Copy(numbers.data(), kRead);
   std::cout << "scores";
-  for (float score : scores) std::cout << ' ' << score;
-  std::cout << "\nclass " << std::max_element(scores.begin(), scores.end()) - scores.begin() << "\nsteps " << took.size();
+  for (float score : numbers) std::cout << ' ' << score;
+  std::cout << "\nclass " << std::max_element(numbers.begin(), numbers.end()) - numbers.begin() << "\nsteps " << took.size();
   std::nth_element(took.begin(), took.begin() + took.size() / 2, took.end());
   std::cout << "\nmedian microseconds a step " << took[took.size() / 2] << '\n';
-  return 0;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  try {
-    return Main(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "event_stream: " << error.what() << '\n';
-    return 1;
-  }
+} catch (const std::exception& error) {
+  std::cerr << "event_stream: " << error.what() << '\n';
+  return 1;
 }

@@ -193,7 +193,7 @@ litert::Registration TheRegistration() {
 
 Status Claim(Context* context, litert::Delegate* delegate) {
   if (!litert::LooksRight(*context)) {  // nothing of it can be trusted, not even its ReportError
-    std::fputs("keras-egru: this runtime has other structures than LiteRT 2.3 and TensorFlow 2.21, so the op stays away.\n", stderr);
+    std::fputs("keras-egru: this runtime has other structures than LiteRT 2 and TensorFlow 2.21: the op stays away.\n", stderr);
     return litert::kError;
   }
   IntArray* plan = nullptr;

@@ -1,4 +1,4 @@
-/* What libkeras_egru_litert.so exports to C. In Python, `load_delegate(path)` of ai_edge_litert.interpreter calls the first two. */
+/* What libkeras_egru_litert.so exports to C. In Python, `load_delegate(path)` of ai_edge_litert calls the first two. */
 #ifndef KERAS_EGRU_LITERT_H_
 #define KERAS_EGRU_LITERT_H_
 

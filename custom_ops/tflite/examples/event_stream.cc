@@ -6,7 +6,6 @@
 // N-MNIST. MILLISECONDS of a frame: 10 unless told. The model's input is a frame of 34 x 34 pixels, or two, of off and on events.
 // LiteRT's functions are declared here since it ships no headers: as in google-ai-edge/LiteRT `litert/c`.
 #include <dlfcn.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -151,7 +150,6 @@ int main(int argc, char** argv) try {
   litert = Open(argv[1]);
   const auto enlist = reinterpret_cast<const char* (*)(Handle, void*)>(dlsym(Open(argv[2]), "KerasEgruRegisterOps"));
   if (!enlist) Fail(std::string(argv[2]) + " is not the library of keras-egru.");
-
   Handle environment = nullptr, model = nullptr, options = nullptr, compiled = nullptr;
   Call("LiteRtCreateEnvironment", 0, Handle{}, &environment);
   if (const char* why_not = enlist(environment, litert)) Fail(why_not);
@@ -163,7 +161,6 @@ int main(int argc, char** argv) try {
   const Tensor &input = Signature::Find(step.inputs, "input"), &output = Signature::Find(step.outputs, "output");
   constexpr int64_t kPixels = 34 * 34;
   if (input.size != kPixels && input.size != 2 * kPixels) Fail("`input` must be 1156 or 2312 numbers.");
-
   std::vector<float> numbers;
   // The states that one run leaves are those that the next begins with.
   const auto carry = [&](const Signature& from) {

@@ -207,7 +207,8 @@ TEST_CASE("what the op cannot do is a sentence and an error, at preparation") {
   CHECK(refusal([&](EgruModel& m) { reshaped(m, 0, {3, 4}); }) ==
         op + "`inputs` must have the shape [batch, time, features], received [3, 4].");
   CHECK(refusal([&](EgruModel& m) { reshaped(m, 0, {2, 0, 4}); }).find("at least one step") != std::string::npos);
-  CHECK(refusal([&](EgruModel& m) { reshaped(m, 1, {2, 6}); }) == op + "`initial_y` must have the shape [2, 5], received [2, 6].");
+  CHECK(refusal([&](EgruModel& m) { reshaped(m, 1, {2, 6}); }) ==
+        op + "`initial_y` must have the shape [2, 5], received [2, 6].");
   CHECK(refusal([&](EgruModel& m) { reshaped(m, 2, {1, 5}); }).find("`initial_c`") != std::string::npos);
   CHECK(refusal([&](EgruModel& m) { reshaped(m, 3, {5, 12}); }).find("`kernel`") != std::string::npos);
   CHECK(refusal([&](EgruModel& m) { reshaped(m, 4, {5, 14}); }).find("`recurrent_kernel`") != std::string::npos);

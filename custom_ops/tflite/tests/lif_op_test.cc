@@ -111,8 +111,8 @@ TEST_CASE("LIF: the op computes what the engine computes") {
           shape, options,
           {data(model.x), {}, data(model.v), data(model.i), data(model.y), nullptr, data(model.kernel),
            data(model.recurrent_kernel), data(model.alpha), data(model.beta), data(model.gamma), data(model.mask)},
-          {spiking ? y.data() : nullptr, v.data(), all_v, current ? i.data() : nullptr, refractory ? wait.data() : nullptr, nullptr,
-           nullptr, spiking ? spikes.data() : nullptr},
+          {spiking ? y.data() : nullptr, v.data(), all_v, current ? i.data() : nullptr, refractory ? wait.data() : nullptr,
+           nullptr, nullptr, spiking ? spikes.data() : nullptr},
           &lists, nullptr);
       for (int call = 0; call < 2; ++call) {
         op->Run(in, out.data());
@@ -146,7 +146,9 @@ TEST_CASE("LIF: what the op cannot do is a sentence") {
     return LifModel({2, 3, 4, 5}, false, false, false, map).Refusal();
   };
   CHECK(refusal([](LifModel&) {}) == "accepted");
-  const auto reshaped = [&](int input, const Shape& sizes) { return refusal([&](LifModel& m) { m.specs[input].shape = sizes; }); };
+  const auto reshaped = [&](int input, const Shape& sizes) {
+    return refusal([&](LifModel& m) { m.specs[input].shape = sizes; });
+  };
   CHECK(reshaped(0, {3, 4}).find("`inputs` must have the shape [batch, time, features]") == 0);
   CHECK(reshaped(0, {2, 0, 4}).find("at least one step") != std::string::npos);
   CHECK(reshaped(1, {2, 3}).find("`link_counts` are for training") == 0);

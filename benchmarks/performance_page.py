@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from benchmarks import lif_page, rtrl_page, scaling, speed, speed_records
+from benchmarks import device_page, lif_page, rtrl_page, scaling, speed, speed_records
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun, ConfigError
 from benchmarks.figures import three_digits
 from benchmarks.markdown import table
 from benchmarks.speed_cases import CASES
 from benchmarks.speed_targets import (
+    device_verdicts,
     online_verdicts,
     pruned_verdicts,
     spiking_verdicts,
@@ -94,11 +95,12 @@ def to_markdown(folder, images) -> str:
     groups = _grouped(speeds)
     spiking, eventprop = lif_page.records(folder)
     online, rtrl_growths, streams = rtrl_page.records(folder)
-    origin = _origin([*speeds, *pruned, *growths, *spiking, *eventprop, *online, *rtrl_growths, *streams])
+    device = device_page.records(folder)
+    origin = _origin([*speeds, *pruned, *growths, *spiking, *eventprop, *online, *rtrl_growths, *streams, *device])
     parts = ["# Performance", INTRODUCTION, *origin]
     found = [*verdicts(_flat(groups)), *pruned_verdicts(_flat(_grouped(pruned)))]
     found += [*spiking_verdicts(lif_page.results(spiking)), *online_verdicts(rtrl_page.results(online))]
-    found += stream_verdicts(streams)
+    found += [*stream_verdicts(streams), *device_verdicts(device_page.results(device))]
     parts += ["## Targets", _targets(found)]
     for case in dict.fromkeys(case for case, _ in groups):
         parts += _case(case, {mode: results for (name, mode), results in groups.items() if name == case}, images)
@@ -113,6 +115,7 @@ def to_markdown(folder, images) -> str:
         parts += ["Every point:", _points(results)]
     parts += lif_page.parts(spiking, eventprop, images)
     parts += rtrl_page.parts(online, rtrl_growths, streams, images)
+    parts += device_page.parts(device)
     notes = NOTES.read_text("utf-8").strip()
     if notes:
         parts += ["## What limits it", notes]

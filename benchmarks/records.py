@@ -46,7 +46,7 @@ FIELDS = (
     "model_bytes",
     "seconds",
 )
-PACKAGES = ("keras-egru", "keras", "tensorflow", "tensorflow-cpu", "numpy", "torch", "onnxruntime")
+PACKAGES = ("keras-egru", "keras", "tensorflow", "tensorflow-cpu", "numpy", "torch", "onnxruntime", "ai-edge-litert")
 
 
 def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:

@@ -1,17 +1,19 @@
-"""What the command `speed` runs beside the EGRU's comparison with dense GRUs: spiking layers and online learning.
+"""What the command `speed` runs beside the EGRU's comparison with dense GRUs: spiking layers, online learning, devices.
 
-Both are named cases or a study of growth, and have options of their own; the others are refused.
+Each is named cases or a study of growth, and has options of its own; the others are refused.
 """
 
 import json
 
 from rich.console import Console
 
+from benchmarks import device_cases
+from benchmarks.device_cases import DEVICE_CASES
 from benchmarks.errors import ConfigError
 from benchmarks.lif_cases import ACTIVITIES, LIF_CASES
 from benchmarks.rtrl_cases import RTRL_CASES, chosen_cases
 
-LIF_ALL, RTRL_ALL = "lif-all", "rtrl-all"
+LIF_ALL, RTRL_ALL, DEVICE_ALL = "lif-all", "rtrl-all", "device-all"
 
 
 def tell(text):
@@ -73,6 +75,15 @@ def streaming(units, repeats, threads, command, out, as_json):
         return print(json.dumps(record, indent=2))
     for result in record["cases"]:
         Console(highlight=False).print(rtrl_stream.describe(result), soft_wrap=True)
+
+
+def on_device(names, activities, parameters, block, repeats, threads, command, out, as_json):
+    """The named cases of streaming on a device."""
+    cases = device_cases.chosen_cases(_cases(names, DEVICE_CASES, DEVICE_ALL), activities, parameters, block)
+    from benchmarks import device_speed, device_table
+
+    record = device_speed.compare(device_speed.Plan(cases, repeats, threads), command, out, tell)
+    return print(json.dumps(record, indent=2)) if as_json else device_table.show(record)
 
 
 def _cases(names, cases, everything):

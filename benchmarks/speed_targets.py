@@ -43,6 +43,9 @@ ONLINE_AT = {"units": 128, "parameter": 0.8, "backward": 0.5}
 ONLINE_TARGETS = {"rtrl-thresholded": 15, "rtrl-egru": 8}
 ONLINE_MEMORY = 0.25
 STREAMING = (64, 100)  # units of an EGRU, and steps a second that it learns from on one thread, at least
+# Of streaming on a device, nothing pruned, by case and activity sparsity: how many times faster the sparse op is than
+# the same layer in builtin ops.
+DEVICE_TARGETS = {("device-egru512", 0.8): 3}
 
 
 class Verdict(NamedTuple):
@@ -90,6 +93,26 @@ def stream_verdicts(records) -> list[Verdict]:
         for rate in [result["steps_per_second"]["rtrl"]]
         if record["threads"] == 1 and result["units"] == units
     ]
+
+
+def wanted_device_gain(result) -> float | None:
+    """The target for the gain of the sparse op over builtin ops; None where there is none."""
+    asked = result["asked"]
+    return None if asked["parameter"] else DEVICE_TARGETS.get((result["case"], asked["activity"]))
+
+
+def device_verdicts(results) -> list[Verdict]:
+    """The verdicts that the results of a record of streaming on a device allow, in the order of the results."""
+    return [verdict for result in results for verdict in _device(result)]
+
+
+def _device(result):
+    from benchmarks.device_speed import gain
+
+    wanted = wanted_device_gain(result)
+    if wanted is not None:
+        name = f"{result['case']}, {100 * result['asked']['activity']:g} % silent: gain over builtins"
+        yield Verdict(name, f"{wanted:g}x", f"{gain(result):.1f}x", gain(result) >= wanted)
 
 
 def _online(result):

@@ -11,6 +11,7 @@
 #include "../../engine/tests/random_numbers.h"
 #include "../delegate.h"
 #include "attributes_writer.h"
+#include "counted_memory.h"
 #include "fake_runtime.h"
 
 using namespace keras_egru;
@@ -125,6 +126,24 @@ TEST_CASE("the op of a model computes what the engine computes, call after call"
         }
         CHECK(model.runtime.tensors[model.out.back()].bytes == 40);
         CHECK(static_cast<int64_t*>(model.runtime.tensors[model.out.back()].data)[0] == shape.batch * shape.time);
+      }
+    }
+  }
+}
+
+TEST_CASE("a step takes no memory") {
+  for (const EgruShape& shape : {EgruShape{1, 1, 4, 64}, EgruShape{1, 1, 4, 33}, EgruShape{3, 4, 2, 33}, EgruShape{9, 2, 5, 20}}) {
+    for (bool int8 : {false, true}) {
+      CAPTURE(shape.units);
+      CAPTURE(int8);
+      const DelegatePointer delegate = Make();
+      EgruModel model(shape, int8);
+      REQUIRE(model.Start(delegate.get()) == kOk);
+      for (int call = 0; call < 3; ++call) {
+        model.Expect(1);
+        const int64_t before = TimesMemoryWasTaken();
+        REQUIRE(model.runtime.Invoke() == kOk);
+        if (call > 0) CHECK(TimesMemoryWasTaken() == before);  // the first may pack weights for a dense product
       }
     }
   }

@@ -12,6 +12,7 @@
 #include "../op.h"
 #include "../refusal.h"
 #include "attributes_writer.h"
+#include "counted_memory.h"
 
 using namespace keras_egru;
 
@@ -115,7 +116,9 @@ TEST_CASE("LIF: the op computes what the engine computes") {
            nullptr, nullptr, spiking ? spikes.data() : nullptr},
           &lists, nullptr);
       for (int call = 0; call < 2; ++call) {
+        const int64_t before = TimesMemoryWasTaken();
         op->Run(in, out.data());
+        CHECK((call == 0 || TimesMemoryWasTaken() == before));
         const auto same = [&](int output, const std::vector<float>& expected) {
           const auto* found = reinterpret_cast<const float*>(memory[output].data());
           return std::equal(found, found + memory[output].size() / 4, expected.begin());

@@ -87,7 +87,13 @@ TEST_CASE("LIF: the op computes what the engine computes") {
       }
       const auto op = MakeOp("KerasEgru>LifSequence", model.attributes.data(), model.attributes.size());
       const auto outputs = op->Prepare(model.specs);
-      REQUIRE(outputs.size() == 13);
+      const int64_t b = shape.batch, t = shape.time, n = shape.units;
+      const Shape states = {b, n}, none = {0, 0}, no_list = {0};
+      const Shape expected_shapes[] = {{b, spiking ? t : 0, n}, {b, all_v ? t : 1, n}, current ? states : none,
+                                       refractory ? states : none, none, no_list, no_list, no_list, none, no_list, no_list,
+                                       {spiking ? n : 0}, {4}};
+      REQUIRE(outputs.size() == std::size(expected_shapes));
+      for (size_t k = 0; k < outputs.size(); ++k) REQUIRE(outputs[k].shape == expected_shapes[k]);
       std::vector<std::vector<char>> memory;
       std::vector<void*> out;
       for (const OutputSpec& output : outputs) {

@@ -218,20 +218,20 @@ def test_calls_of_one_step_make_a_sequence():
         np.testing.assert_allclose(outputs["c"][:, 0], c[:, t], **CLOSE)
 
 
-def test_a_model_takes_other_batches_and_lengths_when_it_is_resized():
-    given = cases.arguments((3, 4, 3, 5), dtype="float32")
+def test_a_model_takes_other_batches_and_lengths_whenever_it_is_resized():
     sizes = {"inputs": (None, None, 3), "initial_y": (None, 5), "initial_c": (None, 5)}
     specs = {name: tf.TensorSpec(size, "float32") for name, size in sizes.items()}
-    function = traced(lambda **now: egru(given | now)[0], specs)
+    weights = cases.arguments((1, 1, 3, 5), dtype="float32")
+    function = traced(lambda **now: egru(weights | now)[0], specs)
     interpreter = litert_op.interpreter(converted(function), num_threads=2)
-    for detail in interpreter.get_input_details():
-        name = detail["name"].removeprefix("serving_default_").split(":")[0]
-        interpreter.resize_tensor_input(detail["index"], given[name].shape)
-    run = interpreter.get_signature_runner()
-    changing = {name: given[name] for name in sizes}
-    found = run(**{name: value.numpy() for name, value in changing.items()})
-    expected = function(**changing)
-    np.testing.assert_allclose(next(iter(found.values())), expected, **CLOSE)
+    for batch, time in ((3, 4), (1, 1), (9, 2)):
+        given = cases.arguments((batch, time, 3, 5), dtype="float32", seed=time)
+        for detail in interpreter.get_input_details():
+            name = detail["name"].removeprefix("serving_default_").split(":")[0]
+            interpreter.resize_tensor_input(detail["index"], given[name].shape)
+        found = interpreter.get_signature_runner()(**{name: given[name].numpy() for name in sizes})
+        expected = function(**{name: given[name] for name in sizes})
+        np.testing.assert_allclose(next(iter(found.values())), expected, **CLOSE)
 
 
 def test_weights_in_16_bits_are_widened_once():

@@ -54,7 +54,8 @@ def to_saved_model(model, path, op: str = "custom", *, data=None) -> ExportRepor
 
     Raises:
         TypeError: `model` is neither Sequential nor Functional.
-        ValueError: it is not built or has a stateful layer, which the sentence names, or another argument is wrong.
+        ValueError: it is not built, or has a stateful layer or a `TimeDistributed` over an unknown number of steps,
+            which the sentence names; or another argument is wrong.
         FileExistsError: there is something at `path`.
         OSError: `path` cannot be written; nothing is left there.
         RuntimeError: with `op="custom"`, the library of the op does not load; the sentence says why.
@@ -154,8 +155,8 @@ def _signatures(functional, layers) -> dict:
     fixed = next((layer for layer in layers if isinstance(layer, keras.layers.TimeDistributed)), None)
     if fixed is not None and any(len(shape) > 2 and shape[1] is None for shape in own):
         raise ValueError(
-            f"Layer '{fixed.name}' (TimeDistributed) is exported for a known number of steps alone, since Keras's runs "
-            "over wrong ones where it is not known: begin the model with `keras.Input((steps, ...))`."
+            f"Layer '{fixed.name}' (TimeDistributed) is exported for a known number of steps alone, since Keras 3.15 "
+            "runs over wrong ones where it is not known: begin the model with `keras.Input((steps, ...))`."
         )
     if own != free and fixed is None:
         with contextlib.suppress(TypeError, ValueError):  # such as those of a layer that is unrolled

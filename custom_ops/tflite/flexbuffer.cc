@@ -5,6 +5,7 @@
 #include "flexbuffer.h"
 
 #include <cstring>
+#include <utility>
 
 #include "refusal.h"
 
@@ -14,15 +15,16 @@ namespace {
 enum Type { kNull = 0, kInt = 1, kUInt = 2, kFloat = 3, kKey = 4, kString = 5, kIndirectInt = 6, kIndirectUInt = 7,
             kIndirectFloat = 8, kMap = 9, kBool = 26 };
 
+// Places are computed without a check, and may wrap around: nothing is read but by Bytes, which refuses what lies outside.
 class Reader {
  public:
   Reader(const uint8_t* buffer, size_t size) : buffer_(buffer), size_(size) {}
 
   FlexbufferMap Read() const {
-    if (size_ < 3) Damaged();
-    const uint8_t width = buffer_[size_ - 1], packed = buffer_[size_ - 2];
+    if (size_ > kMost) Refuse("the attributes of the op take ", size_, " bytes, more than any of this library.");
+    const size_t width = UInt(size_ - 1, 1);
+    const uint8_t packed = *Bytes(size_ - 2, 1);
     if (Kind(packed) != kMap) Refuse("the attributes of the op are no flexbuffer map.");
-    if (width > size_ - 2) Damaged();
     return ReadMap(Follow(size_ - 2 - width, width), Width(packed));
   }
 
@@ -32,10 +34,16 @@ class Reader {
   static int Kind(uint8_t packed) { return packed >> 2; }
   static size_t Width(uint8_t packed) { return size_t{1} << (packed & 3); }
 
+  const uint8_t* Bytes(size_t at, size_t count) const {
+    if (at > size_ || count > size_ - at) Damaged();
+    return buffer_ + at;
+  }
+
   uint64_t UInt(size_t at, size_t width) const {
-    if (width == 0 || width > 8 || at > size_ || size_ - at < width) Damaged();
+    if (width == 0 || width > 8) Damaged();
+    const uint8_t* bytes = Bytes(at, width);
     uint64_t value = 0;  // little-endian
-    for (size_t i = 0; i < width; ++i) value |= uint64_t{buffer_[at + i]} << (8 * i);
+    for (size_t i = 0; i < width; ++i) value |= uint64_t{bytes[i]} << (8 * i);
     return value;
   }
 
@@ -60,39 +68,25 @@ class Reader {
   }
 
   // Where the offset at `at` leads.
-  size_t Follow(size_t at, size_t width) const {
-    const uint64_t offset = UInt(at, width);
-    if (offset > at) Damaged();
-    return at - static_cast<size_t>(offset);
-  }
+  size_t Follow(size_t at, size_t width) const { return at - UInt(at, width); }
 
-  // `before` bytes before `at`.
-  static size_t Back(size_t at, size_t before) {
-    if (before > at) Damaged();
-    return at - before;
-  }
-
+  // Of a width that is in doubt, UInt accepts 1 to 8; of a size that is, the first element outside ends the loop.
   FlexbufferMap ReadMap(size_t values, size_t width) const {
-    const uint64_t count = UInt(Back(values, width), width);
-    if (count > size_) Damaged();  // an element takes a byte at least: this also keeps the products below from overflowing
-    const uint64_t key_width = UInt(Back(values, 2 * width), width);
-    if (key_width != 1 && key_width != 2 && key_width != 4 && key_width != 8) Damaged();
-    const size_t keys = Follow(Back(values, 3 * width), width);
-    if (UInt(Back(keys, key_width), key_width) != count) Damaged();
+    const size_t count = UInt(values - width, width), key_width = UInt(values - 2 * width, width);
+    const size_t keys = Follow(values - 3 * width, width), types = values + count * width;
     FlexbufferMap map;
     for (size_t i = 0; i < count; ++i) {
-      const size_t types = values + count * width;
-      if (types + i >= size_) Damaged();
-      map[Key(Follow(keys + i * key_width, key_width))] = Value(values + i * width, width, buffer_[types + i]);
+      std::string key = Key(Follow(keys + i * key_width, key_width));
+      map[std::move(key)] = Value(values + i * width, width, *Bytes(types + i, 1));
     }
     return map;
   }
 
   std::string Key(size_t at) const {
-    if (at >= size_) Damaged();
-    const void* end = std::memchr(buffer_ + at, 0, size_ - at);
+    const uint8_t* begin = Bytes(at, 1);
+    const void* end = std::memchr(begin, 0, size_ - at);
     if (!end) Damaged();
-    return {reinterpret_cast<const char*>(buffer_ + at), static_cast<const char*>(end)};
+    return {reinterpret_cast<const char*>(begin), static_cast<const char*>(end)};
   }
 
   FlexbufferValue Value(size_t at, size_t width, uint8_t packed) const {
@@ -114,15 +108,16 @@ class Reader {
       case kKey:
         return Key(Follow(at, width));
       case kString: {
-        const size_t text = Follow(at, width);
-        const uint64_t length = UInt(Back(text, Width(packed)), Width(packed));
-        if (length > size_ - text) Damaged();
-        return std::string(reinterpret_cast<const char*>(buffer_ + text), static_cast<size_t>(length));
+        const size_t text = Follow(at, width), length = UInt(text - Width(packed), Width(packed));
+        return std::string(reinterpret_cast<const char*>(Bytes(text, length)), length);
       }
       default:
         return std::monostate{};
     }
   }
+
+  // Ten times what there is. Entries may share bytes, so a larger buffer could ask for the square of its size.
+  static constexpr size_t kMost = 4096;
 
   const uint8_t* const buffer_;
   const size_t size_;

@@ -132,7 +132,8 @@ TEST_CASE("the op of a model computes what the engine computes, call after call"
 }
 
 TEST_CASE("a step takes no memory") {
-  for (const EgruShape& shape : {EgruShape{1, 1, 4, 64}, EgruShape{1, 1, 4, 33}, EgruShape{3, 4, 2, 33}, EgruShape{9, 2, 5, 20}}) {
+  const EgruShape shapes[] = {{1, 1, 4, 64}, {1, 1, 4, 33}, {3, 4, 2, 33}, {9, 2, 5, 20}};
+  for (const EgruShape& shape : shapes) {
     for (bool int8 : {false, true}) {
       CAPTURE(shape.units);
       CAPTURE(int8);
@@ -279,7 +280,7 @@ TEST_CASE("what the op cannot do is a sentence and an error, at preparation") {
   CHECK(with("T", int64_t{10}).find("float32") != std::string::npos);
   CHECK(with("gate", true) == op + "the attribute `gate` is unknown: the model may be of a newer keras-egru.");
   CHECK(with("\xff\n", true) == op + "the attribute `??` is unknown: the model may be of a newer keras-egru.");
-  CHECK(with("reset", std::string(100000, 'x')).size() < 1000);
+  CHECK(with("reset", std::string(3000, 'x')).size() < 1000);
   CHECK(refusal([](EgruModel& m) { m.attributes.resize(20); }).find("the attributes of the op are") != std::string::npos);
   CHECK(refusal([](EgruModel& m) { m.attributes.clear(); }).find("damaged") != std::string::npos);
 }

@@ -68,6 +68,11 @@ TEST_CASE("attributes that are cut short are refused") {
   }
 }
 
+TEST_CASE("attributes that are far too long are refused") {
+  CHECK(Reads(WriteAttributes({{"reset", std::string(3000, 'x')}})));
+  CHECK_FALSE(Reads(WriteAttributes({{"reset", std::string(5000, 'x')}})));
+}
+
 TEST_CASE("altered attributes are read or refused, and no byte beside them") {
   RandomNumbers random(1);
   int64_t refused = 0;
@@ -85,6 +90,28 @@ TEST_CASE("altered attributes are read or refused, and no byte beside them") {
         altered[static_cast<size_t>(at)] = static_cast<uint8_t>(random.Uniform<double>(1, 0, 256)[0]);
       }
       refused += !Reads(altered);
+    }
+  }
+  CHECK(refused > 0);
+}
+
+TEST_CASE("a map of one entry is read or refused with any two bytes altered") {
+  // {"a": 1}: the key; the keys' size and the way to the key; the way to the keys, their width, the size; 1; its type; the root.
+  const std::vector<uint8_t> whole = {97, 0, 1, 3, 1, 1, 1, 1, 4, 2, 36, 1};
+  REQUIRE(ReadFlexbufferMap(whole.data(), whole.size()) == FlexbufferMap{{"a", int64_t{1}}});
+  std::vector<uint8_t> values = {128, 254, 255};
+  for (uint8_t value = 0; value < 44; ++value) values.push_back(value);  // small ways and sizes, and types up to that of maps
+  int64_t refused = 0;
+  for (size_t first = 0; first < whole.size(); ++first) {
+    for (size_t second = 0; second < first; ++second) {
+      for (uint8_t one : values) {
+        for (uint8_t other : values) {
+          std::vector<uint8_t> altered = whole;
+          altered[first] = one;
+          altered[second] = other;
+          refused += !Reads(altered);
+        }
+      }
     }
   }
   CHECK(refused > 0);

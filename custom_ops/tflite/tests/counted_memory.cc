@@ -8,7 +8,7 @@ namespace {
 
 std::atomic<int64_t> times{0};
 
-void* Taken(void* memory) {
+[[maybe_unused]] void* Taken(void* memory) {
   times.fetch_add(1, std::memory_order_relaxed);
   if (!memory) throw std::bad_alloc();
   return memory;
@@ -18,7 +18,8 @@ void* Taken(void* memory) {
 
 int64_t TimesMemoryWasTaken() { return times.load(std::memory_order_relaxed); }
 
-// The forms for arrays and without exceptions call these.
+// The forms for arrays and without exceptions call these. AddressSanitizer has its own, and nothing is counted there.
+#ifndef __SANITIZE_ADDRESS__
 void* operator new(std::size_t size) { return Taken(std::malloc(size > 0 ? size : 1)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   const std::size_t line = static_cast<std::size_t>(alignment);
@@ -28,3 +29,4 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#endif

@@ -13,6 +13,7 @@ from rich.table import Table
 from benchmarks.config import MODELS, PRESETS, resolve
 from benchmarks.device_cases import DEVICE_CASES
 from benchmarks.errors import EXIT_CODES
+from benchmarks.export_command import export
 from benchmarks.lif_cases import LIF_CASES
 from benchmarks.rtrl_cases import RTRL_CASES
 from benchmarks.speed_cases import CASES
@@ -32,7 +33,8 @@ Model = StrEnum("Model", MODELS)
 _SPEED_CASES = {
     "EGRU": CASES, "EventLIF": LIF_CASES, "online learning": RTRL_CASES, "on a device": DEVICE_CASES,
 }  # fmt: skip
-app.command(epilog=EXIT_CODES)(speed)
+for further in (export, speed):
+    app.command(epilog=EXIT_CODES)(further)
 
 
 @app.command("list", epilog=EXIT_CODES)

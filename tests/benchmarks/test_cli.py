@@ -27,7 +27,7 @@ def test_list_names_the_cases_of_speed(call):
     assert "psmnist" not in call("list", "--speed").stdout
 
 
-@pytest.mark.parametrize("command", [(), ("list",), ("run",), ("report",), ("speed",)])
+@pytest.mark.parametrize("command", [(), ("list",), ("run",), ("report",), ("speed",), ("export",)])
 def test_help_explains_the_command_and_its_exit_codes(call, command):
     result = call(*command, "--help")
     assert result.exit_code == 0

@@ -13,6 +13,7 @@ from keras_egru.export.comparing import Observed, figures, joined, observe, spli
 from keras_egru.export.destinations import check_new, new_folder, size_of
 from keras_egru.export.portable import portable
 from keras_egru.export.report import ExportReport
+from keras_egru.export.traceable import check_traceable, check_whole_sequences
 from keras_egru.layers import EGRU, EventLIF, LeakyReadout
 from keras_egru.layers.recording import record_states
 from keras_egru.ops import library
@@ -66,7 +67,8 @@ def to_saved_model(model, path, op: str = "custom", *, data=None) -> ExportRepor
         raise ValueError(f"`op` must be one of {OPS}, received {op!r}.")
     check_new(path)
     functional = _functional(model)
-    _check_layers(model, op)
+    if op == "custom":
+        _check_library(model)
     sequences = labels = None
     if data is not None:
         if len(functional.inputs) != 1:
@@ -121,23 +123,14 @@ def _functional(model):
     """The Functional model in `model`."""
     if not isinstance(model, (keras.Sequential, Functional)):
         raise TypeError(f"`model` must be a Sequential or Functional model, received {type(model).__name__}.")
-    if not model.built:
-        raise ValueError(f"Model '{model.name}' must be built: call it once, or begin it with `keras.Input`.")
+    check_traceable(model)
+    check_whole_sequences(model)
     return model._functional if isinstance(model, keras.Sequential) else model
 
 
-def _check_layers(model, op):
-    layers = model._flatten_layers()
-    for layer in layers:
-        if getattr(layer, "stateful", False):
-            raise ValueError(
-                f"Layer '{layer.name}' is stateful, and whoever calls a served model shares its state with all others: "
-                "build the model with stateful=False, or step it with `StreamingModel`."
-            )
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"A SavedModel needs Keras's TensorFlow backend, this is {keras.backend.backend()}.")
-    ours = any(isinstance(layer, (EGRU, EventLIF, LeakyReadout)) for layer in layers)
-    if op == "custom" and ours and (reason := library.why_not()):
+def _check_library(model):
+    ours = any(isinstance(layer, (EGRU, EventLIF, LeakyReadout)) for layer in model._flatten_layers())
+    if ours and (reason := library.why_not()):
         raise RuntimeError(f'op="custom" cannot be written here: {reason} op="portable" needs no library.')
 
 
@@ -152,13 +145,8 @@ def _signatures(functional, layers) -> dict:
     """Concrete functions by name, over any number of steps where the layers allow it."""
     own = [x.shape for x in functional.inputs]
     free = [(None, None, *shape[2:]) if len(shape) > 2 else shape for shape in own]
-    fixed = next((layer for layer in layers if isinstance(layer, keras.layers.TimeDistributed)), None)
-    if fixed is not None and any(len(shape) > 2 and shape[1] is None for shape in own):
-        raise ValueError(
-            f"Layer '{fixed.name}' (TimeDistributed) is exported for a known number of steps alone, since Keras 3.15 "
-            "runs over wrong ones where it is not known: begin the model with `keras.Input((steps, ...))`."
-        )
-    if own != free and fixed is None:
+    fixed = any(isinstance(layer, keras.layers.TimeDistributed) for layer in layers)
+    if own != free and not fixed:
         with contextlib.suppress(TypeError, ValueError):  # such as those of a layer that is unrolled
             return _traced(functional, free)
     return _traced(functional, own)

@@ -2,7 +2,6 @@
 
 import contextlib
 
-import keras
 import numpy as np
 
 from keras_egru.export import comparing, destinations, tflite_file, tflite_sparsity
@@ -15,10 +14,10 @@ from keras_egru.export.tflite_signatures import (
     INIT,
     SEQUENCE,
     STEP,
-    check_traceable,
     sequence_function,
     step_function,
 )
+from keras_egru.export.traceable import check_traceable, check_whole_sequences
 
 MODES = ("sequence", "streaming")
 OPS = ("builtins", "sparse")
@@ -83,7 +82,7 @@ def to_tflite(
             f"'{model.name}' has {len(model.inputs)}."
         )
     if mode == "sequence":
-        _check_stateless(model)
+        check_whole_sequences(model)
     settings = (op, quantize, representative_data, sparse_weights, batch_size)
     with portable(model) if op == "builtins" else contextlib.nullcontext():
         content = _sequence_file(model, *settings) if mode == "sequence" else _streaming_file(model, *settings)
@@ -185,15 +184,6 @@ def _check_options(mode, op, quantize, representative_data, batch_size):
             f"`representative_data` must hold at least `batch_size` sequences, received {len(representative_data)} for "
             f"{batch_size}."
         )
-
-
-def _check_stateless(model):
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            raise ValueError(
-                f"Layer '{layer.name}' keeps its state between calls (`stateful=True`), which a TF-Lite file of whole "
-                'sequences does not: mode="streaming" puts the states in the caller\'s hands.'
-            )
 
 
 def _check_ops(ops, op):

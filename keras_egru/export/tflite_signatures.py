@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import keras
 from keras import tree
 
 from keras_egru.export.streaming import StreamingModel
@@ -82,15 +81,3 @@ def named_outputs(outputs) -> dict[str, Any]:
 def identifier(name: str) -> str:
     """`name` as a signature can have it."""
     return re.sub(r"\W", "_", name)
-
-
-def check_traceable(model) -> None:
-    """Raises unless `model` is a built Keras model that can be traced with a fixed batch."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras model, received {type(model).__name__}.")
-    if not getattr(model, "inputs", None):
-        raise ValueError(f"Model '{model.name}' must be built before it is exported: give it an `Input`.")
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            f"Exports are traced by TensorFlow, and this process has Keras's backend {keras.backend.backend()!r}."
-        )

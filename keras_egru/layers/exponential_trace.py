@@ -121,15 +121,15 @@ def _last_trace(values, rate, mask):
 
 def _trace(values, rate, mask):
     """The trace at every step; `values` are zero where `mask` is False."""
-    alpha = ops.exp(-rate)
-    sequences = [ops.swapaxes(values, 0, 1)]
+    alpha, features = ops.exp(-rate), values.shape[-1]
     if mask is not None:
-        decay = ops.where(mask, alpha, ops.ones_like(alpha))
-        sequences.append(ops.swapaxes(decay, 0, 1)[:, :, None])
+        decay = ops.where(mask, alpha, ops.ones_like(alpha))[:, :, None]
+        # One tensor, since Keras 3.15 cannot scan several over an unknown number of steps.
+        values = ops.concatenate([values, decay], axis=-1)
 
     def step(trace, current):
-        trace = (alpha if mask is None else current[1]) * trace + current[0]
+        trace = (alpha if mask is None else current[:, features:]) * trace + current[:, :features]
         return trace, trace
 
-    _, traces = ops.scan(step, ops.zeros_like(values[:, 0]), sequences)
+    _, traces = ops.scan(step, ops.zeros_like(values[:, 0, :features]), ops.swapaxes(values, 0, 1))
     return ops.swapaxes(traces, 0, 1)

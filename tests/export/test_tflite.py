@@ -42,7 +42,9 @@ def lif(units=6, **options):
 
 
 def egru128(pruned=None):
-    model = sequential(EGRU(128, return_sequences=True), ExponentialTrace(), layers.Dense(10))
+    biases = keras.initializers.RandomNormal(stddev=0.3, seed=2)
+    egru = EGRU(128, return_sequences=True, bias_initializer=biases)
+    model = sequential(egru, ExponentialTrace(), layers.Dense(10))
     if pruned is not None:
         cell = model.layers[0].cell
         for variable in (cell.kernel, cell.recurrent_kernel):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src.testing import TestCase
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -84,6 +85,17 @@ def test_masked_steps_leave_the_trace_alone_even_if_they_hold_nan(sequences, mas
     assert_array_equal(traces[3], 0.0)
     assert_array_equal(traces[1, 4:], np.broadcast_to(traces[1, 4], (3, 3)))
     assert_allclose(last, traces[:, -1], **TIGHT)
+
+
+def test_masked_sequences_of_a_length_that_the_graph_does_not_know(sequences, mask):
+    trace = ExponentialTrace(return_sequences=True, dtype="float64")
+    run = tf.function(lambda x, mask: trace(x, mask=mask), autograph=False)
+    batch, _, features = sequences.shape
+    traced = run.get_concrete_function(
+        tf.TensorSpec([batch, None, features], "float64"), tf.TensorSpec([batch, None], "bool")
+    )
+    actual = traced(tf.constant(sequences, "float64"), tf.constant(mask))
+    assert_allclose(actual, trace(sequences, mask=mask), **TIGHT)
 
 
 def test_mask_goes_on_with_sequences_and_ends_with_the_last_value(sequences, mask):

@@ -3,8 +3,8 @@
 #define KERAS_EGRU_TENSORFLOW_OP_CHECKS_H_
 
 #include <new>
-#include <string>
 
+#include "../engine/short_decimal.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -18,11 +18,10 @@ inline absl::Status Expect(const tensorflow::Tensor& tensor, const char* name, c
                                                  ", received ", tensor.shape().DebugString(), "."));
 }
 
-// The nearest short decimal is what the user wrote: 0.7f as 0.7, so that float64 results use 0.7.
 inline absl::Status ReadNumber(tensorflow::OpKernelConstruction* context, const char* name, double* number) {
   float value;
   TF_RETURN_IF_ERROR(context->GetAttr(name, &value));
-  *number = std::stod(absl::StrCat(value));
+  *number = ShortDecimal(value);
   return absl::OkStatus();
 }
 

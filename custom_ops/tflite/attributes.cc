@@ -1,8 +1,6 @@
 #include "attributes.h"
 
-#include <cstdio>
-#include <cstdlib>
-
+#include "../engine/short_decimal.h"
 #include "refusal.h"
 
 namespace keras_egru {
@@ -44,9 +42,7 @@ double Attributes::Number(const std::string& name, std::optional<double> otherwi
   if (std::holds_alternative<std::monostate>(value)) return *otherwise;
   const double* number = std::get_if<double>(&value);
   if (!number) OfAnotherType(name, "a number");
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", *number);
-  return std::strtod(text, nullptr);
+  return ShortDecimal(static_cast<float>(*number));
 }
 
 std::optional<std::string> Attributes::Text(const std::string& name, bool optional) {

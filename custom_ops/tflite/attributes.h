@@ -20,7 +20,7 @@ class Attributes {
 
   bool Flag(const std::string& name, std::optional<bool> otherwise = {});
   int64_t Integer(const std::string& name);
-  // The nearest short decimal, as the TensorFlow ops read it (custom_ops/tensorflow/op_checks.h).
+  // As the TensorFlow ops read it (short_decimal.h).
   double Number(const std::string& name, std::optional<double> otherwise = {});
 
   template <typename Enum>

@@ -134,3 +134,15 @@ class TestRateRegularizer:
         plain, idle = make_lif(**options), make_lif(rate_regularizer=SpikeRate(1.0, 0.0), **options)
         idle.set_weights(plain.get_weights())
         assert_array_equal(spike_gradients(idle, spikes)["kernel"], spike_gradients(plain, spikes)["kernel"])
+
+
+@pytest.mark.parametrize("implementation", ["fused", "reference"])
+def test_thresholds_of_many_digits(implementation):
+    """Of a float32 attribute six digits are not all: a third is not 0.333333."""
+    layer = EventLIF(
+        2, threshold=1 / 3, implementation=implementation, kernel_initializer="ones", return_sequences=True
+    )
+    below, above = 0.3333332, 0.3333335
+    layer.build((None, None, 1))
+    layer.cell.kernel.assign([[below, above]])
+    assert_array_equal(layer(np.ones((1, 1, 1), "float32")), [[[0.0, 1.0]]])

@@ -140,13 +140,12 @@ def _recurrent(layer):
     def step(x, states):
         states = tree.pack_sequence_as(template, list(states))
         if isinstance(layer, (EGRU, EventLIF)) and layer.implementation != "reference":
-            _, outputs, following = layer.inner_loop(x, states, None)
-            output = outputs[:, 0]
+            last, outputs, following = layer.inner_loop(x, states, None)
         else:
-            output, following = layer.cell(x[:, 0], states)
+            last, following = layer.cell(ops.squeeze(x, axis=1), states)
+            outputs = last[:, None]
         following = list(tree.flatten(following))
-        output = output[:, None] if layer.return_sequences else output
-        results = [output]
+        results = [outputs if layer.return_sequences else last]
         if with_membrane:
             membrane = following[1]
             results.append(membrane[:, None] if layer.return_sequences else membrane)
@@ -185,7 +184,7 @@ def _trace(layer, features):
 
     def step(x, states):
         alpha = ops.exp(-layer._rate(dtype))
-        trace = alpha * states[0] + ops.cast(x[:, 0], dtype)
+        trace = alpha * states[0] + ops.cast(ops.squeeze(x, axis=1), dtype)
         output = ops.cast(trace, layer.compute_dtype)
         return [output[:, None] if layer.return_sequences else output], [trace]
 
@@ -209,7 +208,9 @@ def _leaky_readout(layer):
 
     def step(x, states):
         v, i, kept = states[0], states[1] if currents else None, list(states[1 + currents :])
-        drive = ops.matmul(ops.cast(x[:, 0], dtype), kernel_tensor(layer.kernel, layer.kernel_mask, dtype))
+        drive = ops.matmul(
+            ops.cast(ops.squeeze(x, axis=1), dtype), kernel_tensor(layer.kernel, layer.kernel_mask, dtype)
+        )
         state = LIFState(v, i, None, None)
         decay = time_constants.decays_of(layer, dtype)
         state, _, _ = lif_step(drive, None, state, None, decay, _INTEGRATORS, v, None)
@@ -279,7 +280,7 @@ def _average(layer, features):
         return [ops.zeros((batch_size, features), layer.compute_dtype), ops.zeros((batch_size, 1))]
 
     def step(x, states):
-        total, steps = states[0] + x[:, 0], states[1] + 1.0
+        total, steps = states[0] + ops.squeeze(x, axis=1), states[1] + 1.0
         mean = total / ops.cast(steps, total.dtype)
         return [mean[:, None] if layer.keepdims else mean], [total, steps]
 
@@ -292,7 +293,8 @@ def _maximum(layer, features):
         return [ops.zeros((batch_size, features), layer.compute_dtype), ops.zeros((batch_size, 1))]
 
     def step(x, states):
-        largest = ops.where(states[1] > 0.0, ops.maximum(states[0], x[:, 0]), x[:, 0])
+        x = ops.squeeze(x, axis=1)
+        largest = ops.where(states[1] > 0.0, ops.maximum(states[0], x), x)
         return [largest[:, None] if layer.keepdims else largest], [largest, ops.ones_like(states[1])]
 
     _check_pooling(layer)

@@ -107,7 +107,10 @@ class StreamingModel:
         ]
         states = iter([state[name] for name in self._graph.names])
         outputs, following = self._graph.step(flat, states)
-        outputs = [x[:, 0] if stream else x for x, stream in zip(outputs, self._graph.streams, strict=True)]
+        outputs = [
+            keras.ops.squeeze(x, axis=1) if stream else x
+            for x, stream in zip(outputs, self._graph.streams, strict=True)
+        ]
         structure = self._graph.structure
         return tree.pack_sequence_as(structure, outputs), dict(zip(self._graph.names, following, strict=True))
 

@@ -9,7 +9,8 @@ from typing import Any
 from keras_egru.export import tflite_file
 
 QUANTIZE = (None, "float16", "dynamic", "int8")
-SMALLEST = 1024  # weights; scales of fewer would take what 8 bits save: so does the converter for "dynamic"
+# Weights, of a matrix and of one of its outputs: of fewer, scales and zero points take what 8 bits save.
+SMALLEST, SMALLEST_OF_OUTPUT = 1024, 9
 MATRIX_OPS = ("BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -61,7 +62,7 @@ def convert(
                 return reduced.convert()
             plain = converter().convert()
             ops = tflite_file.count_ops(plain)
-            small = tflite_file.small_products(plain, MATRIX_OPS, SMALLEST)
+            small = tflite_file.small_products(plain, MATRIX_OPS, SMALLEST, SMALLEST_OF_OUTPUT)
             if len(small) == sum(ops.get(name, 0) for name in MATRIX_OPS):
                 return plain
             denied = tf.lite.experimental.QuantizationDebugOptions(

@@ -39,15 +39,19 @@ def count_ops(content: bytes) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def small_products(content: bytes, names, size: int) -> list[str]:
-    """Names of the outputs of those ops `names` whose constant weights are fewer than `size`."""
+def small_products(content: bytes, names, size: int, weights_of_output: int) -> list[str]:
+    """Names of the outputs of those ops `names` whose constant weights are fewer than `size`, or fewer than
+    `weights_of_output` of an output.
+    """
     model = read(content)
     found = []
     for graph in model.subgraphs:
         for op in graph.operators or []:
             if op_name(model.operatorCodes[op.opcodeIndex]) in names:
                 weights = graph.tensors[op.inputs[1]]
-                if model.buffers[weights.buffer].data is not None and np.prod(weights.shape) < size:
+                count, of_output = np.prod(weights.shape), np.prod(weights.shape[1:])
+                constant = model.buffers[weights.buffer].data is not None
+                if constant and (count < size or of_output < weights_of_output):
                     found.append(graph.tensors[op.outputs[0]].name.decode())
     return found
 

@@ -13,23 +13,30 @@ from keras_egru.export import tflite_file
 from keras_egru.export.tflite_converter import SMALLEST
 
 WORTHWHILE = 0.75  # of the bytes of the dense form
+# Which inputs of an op are matrices of weights.
+MATRICES = {
+    "FULLY_CONNECTED": (1,),
+    "KerasEgru>EgruSequence": (3, 4),
+    "KerasEgru>EgruSequenceInt8": (3, 4),
+    "KerasEgru>LifSequence": (8, 9),
+}
 
 
 def pack(model) -> int:
-    """Packs the weights of all FULLY_CONNECTED ops of a model object for which that pays; returns how many."""
+    """Packs the matrices of a model object for which that pays; returns how many."""
     packed = 0
     for graph in model.subgraphs:
         for op in list(graph.operators or []):
-            if tflite_file.op_name(model.operatorCodes[op.opcodeIndex]) == "FULLY_CONNECTED":
-                packed += _pack_weights(model, graph, op)
+            for which in MATRICES.get(tflite_file.op_name(model.operatorCodes[op.opcodeIndex]), ()):
+                packed += _pack_weights(model, graph, op, which)
     tflite_file.drop_unused(model)
     return packed
 
 
-def _pack_weights(model, graph, op) -> bool:
+def _pack_weights(model, graph, op, which) -> bool:
     from tensorflow.lite.python import schema_py_generated as schema
 
-    place, types = op.inputs[1], schema.TensorType
+    place, types = op.inputs[which], schema.TensorType
     widening = _producer(model, graph, place, "DEQUANTIZE")  # of float16 weights
     place = place if widening is None else widening.inputs[0]
     tensor = graph.tensors[place]
@@ -42,10 +49,12 @@ def _pack_weights(model, graph, op) -> bool:
     size = np.count_nonzero(weights) * weights.itemsize + segments.nbytes + indices.nbytes
     if weights.size < SMALLEST or size > WORTHWHILE * weights.nbytes:
         return False
-    if dtype == "int8" and not _in_float(model, graph, op):
+    # The sparse op reads 8 bits as they are.
+    widen = dtype == "int8" and tflite_file.op_name(model.operatorCodes[op.opcodeIndex]) == "FULLY_CONNECTED"
+    if widen and not _in_float(model, graph, op):
         return False
 
-    scales = np.asarray(tensor.quantization.scale if dtype == "int8" else [], "float32")
+    scales = np.asarray(tensor.quantization.scale if widen else [], "float32")
     if len(scales) > 1:
         tensor.quantization = _unit_scale(schema)
     dense = copy.copy(tensor)
@@ -56,15 +65,15 @@ def _pack_weights(model, graph, op) -> bool:
     _insert(model, graph, op if widening is None else widening, "DENSIFY", [place], [unpacked])
     if widening is not None:
         widening.inputs = [unpacked]
-    elif dtype == "int8":
+    elif widen:
         wide = copy.copy(dense)
         wide.name, wide.type, wide.quantization = tensor.name + b"/wide", types.FLOAT32, None
-        op.inputs[1] = _add_tensor(graph, wide)
-        _insert(model, graph, op, "DEQUANTIZE", [unpacked], [op.inputs[1]])
+        op.inputs[which] = _add_tensor(graph, wide)
+        _insert(model, graph, op, "DEQUANTIZE", [unpacked], [op.inputs[which]])
         if len(scales) > 1:
             _scale_outputs(model, graph, op, scales)
     else:
-        op.inputs[1] = unpacked
+        op.inputs[which] = unpacked
     return True
 
 

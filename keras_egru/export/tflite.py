@@ -56,7 +56,8 @@ def to_tflite(
         representative_data: Array `[samples, time, ...]` of typical sequences, for `quantize="int8"`.
         sparse_weights: Boolean (default `True`), whether matrices with many zeros are written as the nonzero weights
             alone and unpacked when the file is loaded. The file is smaller, the products are not faster. Pruned layers
-            of 8 bits multiply in float then.
+            of 8 bits multiply in float then, which can take several times as long as in integers: choose between size
+            and speed.
         batch_size: Positive integer (default 1). The file runs with batches of this size alone.
         data: None (default), sequences `[samples, time, ...]`, or `(sequences, classes)`: the file is run on them and
             compared with the model.

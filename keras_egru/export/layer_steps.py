@@ -23,7 +23,7 @@ from keras_egru.layers import (
 )
 from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
 from keras_egru.ops.lif_step import LIFConstants, LIFState, lif_step
-from keras_egru.pruning import PruneLowMagnitude
+from keras_egru.pruning import Masked
 
 _INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)  # units that never spike
 
@@ -82,7 +82,7 @@ def layer_step(layer, shape) -> LayerStep:
     Raises:
         ValueError: the layer has no step; the sentence names it.
     """
-    if isinstance(layer, PruneLowMagnitude):
+    if isinstance(layer, Masked):
         return layer_step(layer.layer, shape)  # pruned weights are zero
     if isinstance(layer, keras.layers.RNN):
         return _recurrent(layer)

@@ -11,7 +11,7 @@ from keras import layers
 
 from keras_egru import EGRU, EGRUCell, EventLIF, EventLIFCell, ExponentialTrace, LeakyReadout, ThresholdedRNNCell
 from keras_egru.export import StreamingModel
-from keras_egru.pruning import ConstantSparsity, prune_low_magnitude
+from keras_egru.pruning import ConstantSparsity, RandomMask, prune_low_magnitude
 
 BATCH, STEPS, FEATURES = 3, 9, 5
 STRONG = {"kernel_initializer": keras.initializers.RandomNormal(0.2, 0.8, seed=1)}  # so that units do spike
@@ -239,9 +239,10 @@ def test_frames_that_pass_a_convolution_each():
 def test_pruned_and_quantized_models():
     x = sequences()
     pruned = prune_low_magnitude(sequential(EGRU(8), layers.Dense(2)), pruning_schedule=ConstantSparsity(0.5, 0))
+    masked = sequential(RandomMask(EGRU(8), 0.5, seed=0), RandomMask(layers.Dense(2), 0.5, seed=1))
     quantized = sequential(EGRU(8), layers.Dense(2))
     quantized.layers[0].quantize("int8")
-    for model in (pruned, quantized):
+    for model in (pruned, masked, quantized):
         actual, _ = streamed(model, x)
         np.testing.assert_allclose(actual[:, -1], model(x, training=False), atol=1e-5)
 

@@ -47,14 +47,7 @@ def compare(plan, command, out=None, progress=lambda text: None, kind=KIND) -> d
     if plan.threads is not None:
         use_threads(plan.threads)
     header = speed_records.header(kind, command, threads=plan.threads, repeats=plan.repeats)
-    record = speed_records.begun(out, header, {"cases": []})
-    done = [(result["case"], result["asked"]) for result in record["cases"]]
-    for case in plan.cases:
-        if (case.name, case.asked()) not in done:
-            record["cases"].append(measure(case, plan))
-            speed_records.save(out, record)
-            progress(describe(record["cases"][-1]))
-    return record
+    return speed_records.measured(out, header, plan.cases, lambda case: measure(case, plan), describe, progress)
 
 
 def measure(case, plan) -> dict:

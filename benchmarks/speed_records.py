@@ -36,6 +36,18 @@ def begun(path, header, empty) -> dict:
     return found
 
 
+def measured(path, header, cases, measure, describe, progress) -> dict:
+    """The record at `path`, with `measure(case)` of each case that it did not hold; it is saved after each."""
+    record = begun(path, header, {"cases": []})
+    done = [(result["case"], result["asked"]) for result in record["cases"]]
+    for case in cases:
+        if (case.name, case.asked()) not in done:
+            record["cases"].append(measure(case))
+            save(path, record)
+            progress(describe(record["cases"][-1]))
+    return record
+
+
 def save(path, record):
     """Writes the record, unless `path` is None."""
     if path is not None:

@@ -132,3 +132,16 @@ def test_a_wrong_command_line_exits_with_2(capsys):
         main(["egru.keras", "--to", "onnx"])
     assert stop.value.code == 2
     assert "invalid choice: 'onnx'" in capsys.readouterr().err
+
+
+def test_zeros_are_written_where_asked(tmp_path):
+    model = keras.Sequential([keras.Input((None, 4)), EGRU(48)])
+    kernel = model.layers[0].cell.recurrent_kernel
+    kernel.assign(np.eye(48, 144, dtype="float32"))
+    model.save(tmp_path / "pruned.keras")
+    sizes = []
+    for name, options in (("packed", []), ("whole", ["--dense-weights"])):
+        out = tmp_path / f"{name}.tflite"
+        assert main([str(tmp_path / "pruned.keras"), "--to", "tflite", "--out", str(out), *options]) == 0
+        sizes.append(out.stat().st_size)
+    assert sizes[0] < sizes[1] - 20_000

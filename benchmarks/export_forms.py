@@ -5,7 +5,6 @@ of `TOGETHER`, since every step is a call from Python; files of whole sequences 
 sequence at a time, since their loops copy the outputs of all steps at every step.
 """
 
-import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +14,12 @@ import keras
 import numpy as np
 
 from keras_egru import EGRU, EventLIF
-from keras_egru.export import StreamingModel, tflite_file, tflite_sparsity, to_saved_model, to_tflite
+from keras_egru.export import StreamingModel, to_saved_model, to_tflite
 from keras_egru.export.comparing import Observed
-from keras_egru.export.portable import portable
 from keras_egru.export.report import ExportReport
 from keras_egru.export.saved_model import load_saved_model
-from keras_egru.export.tflite_converter import convert
+from keras_egru.export.tflite import sequence_file
 from keras_egru.export.tflite_runner import run_sequences, run_steps
-from keras_egru.export.tflite_signatures import SEQUENCE, sequence_function
 
 TOGETHER = 100  # sequences of a stream at once
 EVENT_LAYERS = (EGRU, EventLIF)
@@ -107,7 +104,8 @@ def runner(form, model, path, representative) -> Callable[[np.ndarray], Observed
         return _saved_model_runner(model, path)
     sparse = form.op == "sparse"
     if form.kind == "sequence":
-        content = _with_events(form, model)
+        quantize = None if sparse else form.quantize
+        content = sequence_file(_prepared(form, model), form.op, quantize, True, 1, with_events=True)
         return lambda sequences: run_sequences(content, sequences, 1, sparse)
     stream = StreamingModel(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -136,18 +134,6 @@ def _prepared(form, model):
         if isinstance(layer, EGRU):
             layer.quantize(form.quantize)
     return copy
-
-
-def _with_events(form, model):
-    """The content of the file of whole sequences, which returns the events of all layers beside the output."""
-    model = _prepared(form, model)
-    sparse = form.op == "sparse"
-    with contextlib.nullcontext() if sparse else portable(model):
-        function = sequence_function(model, 1, with_events=True)
-        quantize = None if sparse else form.quantize
-        file = tflite_file.read(convert(function, model.variables, SEQUENCE, quantize, custom_ops=sparse))
-    tflite_sparsity.pack(file)
-    return tflite_file.written(file)
 
 
 def _saved_model_runner(model, path):

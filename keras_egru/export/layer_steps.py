@@ -21,11 +21,10 @@ from keras_egru.layers import (
     ThresholdedRNNCell,
     time_constants,
 )
+from keras_egru.layers.leaky_readout import INTEGRATORS
 from keras_egru.layers.step_tensors import kernel_tensor, step_dtype
-from keras_egru.ops.lif_step import LIFConstants, LIFState, lif_step
+from keras_egru.ops.lif_step import LIFState, lif_step
 from keras_egru.pruning import Masked
-
-_INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)  # units that never spike
 
 # Layers that see each step for itself; with an `axis` it must be the last one.
 STEPWISE = (
@@ -213,7 +212,7 @@ def _leaky_readout(layer):
         )
         state = LIFState(v, i, None, None)
         decay = time_constants.decays_of(layer, dtype)
-        state, _, _ = lif_step(drive, None, state, None, decay, _INTEGRATORS, v, None)
+        state, _, _ = lif_step(drive, None, state, None, decay, INTEGRATORS, v, None)
         result = state.v
         if running is not None:
             result, kept = running.step(layer, state.v, kept)

@@ -155,7 +155,7 @@ def _signatures(functional, layers) -> dict:
 def _traced(functional, shapes) -> dict:
     import tensorflow as tf
 
-    names = _unique([_name(path, x, x.name) for path, x in tree.flatten_with_path(functional._inputs_struct)])
+    names = _unique([_name(path, x.name) for path, x in tree.flatten_with_path(functional._inputs_struct)])
     specs = {
         name: tf.TensorSpec((None, *shape[1:]), x.dtype, name=name)
         for name, shape, x in zip(names, shapes, functional.inputs, strict=True)
@@ -167,7 +167,7 @@ def _traced(functional, shapes) -> dict:
 
     def serving_default(**inputs):
         keys = [
-            _name(path, x, x._keras_history.operation.name)
+            _name(path, x._keras_history.operation.name)
             for path, x in tree.flatten_with_path(functional._outputs_struct)
         ]
         return dict(zip(_unique(keys), tree.flatten(run(inputs)), strict=True))
@@ -187,7 +187,7 @@ def _traced(functional, shapes) -> dict:
     return traced
 
 
-def _name(path, tensor, name) -> str:
+def _name(path, name) -> str:
     """The last key on the way to a tensor, or `name` where there is none."""
     return next((key for key in reversed(path) if isinstance(key, str)), name)
 

@@ -84,9 +84,10 @@ def to_tflite(
         )
     if mode == "sequence":
         check_whole_sequences(model)
-    settings = (op, quantize, representative_data, sparse_weights, batch_size)
-    with portable(model) if op == "builtins" else contextlib.nullcontext():
-        content = _sequence_file(model, *settings) if mode == "sequence" else _streaming_file(model, *settings)
+    if mode == "sequence":
+        content = sequence_file(model, op, quantize, sparse_weights, batch_size)
+    else:
+        content = _streaming_file(model, op, quantize, representative_data, sparse_weights, batch_size)
     ops = tflite_file.count_ops(content)
     _check_ops(ops, op)
     measured = {}
@@ -98,7 +99,10 @@ def to_tflite(
                 content, sequences, batch_size, op == "sparse", stream.output_is_stream, stream.event_names
             )
         else:
-            exported = _observe_sequences(model, content, sequences, settings, bool(original.events))
+            exported = run_sequences(content, sequences, batch_size, op == "sparse")
+            if original.events:
+                probe = sequence_file(model, op, quantize, sparse_weights, batch_size, with_events=True)
+                exported = exported._replace(events=run_sequences(probe, sequences, batch_size, op == "sparse").events)
         measured = comparing.figures(original, exported, labels)
     with destinations.new_file(path) as file:
         file.write_bytes(content)
@@ -107,17 +111,23 @@ def to_tflite(
     )
 
 
-def _sequence_file(model, op, quantize, representative_data, sparse_weights, batch_size, with_events=False):
-    function = sequence_function(model, batch_size, with_events)
-    content = convert(function, model.variables, SEQUENCE, quantize, custom_ops=op == "sparse")
-    return _packed(content) if sparse_weights else content
+def sequence_file(
+    model, op: str, quantize: str | None, sparse_weights: bool, batch_size: int, with_events: bool = False
+) -> bytes:
+    """The content of a file of whole sequences; `with_events` it returns those of all layers too (`tflite_runner`)."""
+    with _on(op, model):
+        function = sequence_function(model, batch_size, with_events)
+        content = convert(function, model.variables, SEQUENCE, quantize, custom_ops=op == "sparse")
+    file = tflite_file.read(content)
+    return tflite_file.written(file) if sparse_weights and tflite_sparsity.pack(file) else content
 
 
 def _streaming_file(model, op, quantize, representative_data, sparse_weights, batch_size):
-    stream = StreamingModel(model)
-    samples = None if quantize != "int8" else lambda: _step_samples(stream, representative_data, batch_size)
-    function = step_function(stream, batch_size)
-    content = convert(function, model.variables, STEP, quantize, samples, custom_ops=op == "sparse")
+    with _on(op, model):
+        stream = StreamingModel(model)
+        samples = None if quantize != "int8" else lambda: _step_samples(stream, representative_data, batch_size)
+        function = step_function(stream, batch_size)
+        content = convert(function, model.variables, STEP, quantize, samples, custom_ops=op == "sparse")
     file = tflite_file.read(content)
     if sparse_weights:
         tflite_sparsity.pack(file)
@@ -126,9 +136,9 @@ def _streaming_file(model, op, quantize, representative_data, sparse_weights, ba
     return tflite_file.written(file)
 
 
-def _packed(content):
-    file = tflite_file.read(content)
-    return tflite_file.written(file) if tflite_sparsity.pack(file) else content
+def _on(op, model):
+    """Inside, layers are traced on builtin ops, or on the custom op."""
+    return portable(model) if op == "builtins" else contextlib.nullcontext()
 
 
 def _step_samples(stream, sequences, batch_size):
@@ -139,17 +149,6 @@ def _step_samples(stream, sequences, batch_size):
             x = sequences[start : start + batch_size, t]
             yield {"input": x, **{name: np.asarray(value) for name, value in state.items()}}
             _, state = stream.step(x, state)
-
-
-def _observe_sequences(model, content, sequences, settings, has_events):
-    """What the file does; events are read from a second conversion, which returns them too."""
-    op, batch_size = settings[0], settings[-1]
-    exported = run_sequences(content, sequences, batch_size, op == "sparse")
-    if not has_events:
-        return exported
-    with portable(model) if op == "builtins" else contextlib.nullcontext():
-        probe = _sequence_file(model, *settings, with_events=True)
-    return exported._replace(events=run_sequences(probe, sequences, batch_size, op == "sparse").events)
 
 
 def _check_options(mode, op, quantize, representative_data, batch_size):

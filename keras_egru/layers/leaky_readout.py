@@ -22,8 +22,8 @@ from keras_egru.ops import fused_lif
 from keras_egru.ops.lif_sequence import IMPLEMENTATIONS, lif_sequence
 from keras_egru.ops.lif_step import LIFConstants, LIFState
 
-# What the op asks about: units that never spike, whatever the rest.
-_INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)
+# Units that never spike, whatever the rest.
+INTEGRATORS = LIFConstants("surrogate", False, "subtract", 1.0, 0.0, 0.0, 0, None)
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
@@ -122,7 +122,7 @@ class LeakyReadout(keras.layers.Layer):
         self.validate_inputs = validate_inputs
         self.implementation = implementation
         self.supports_masking = True
-        reason = fused_lif.why_not(step_dtype(self), _INTEGRATORS)
+        reason = fused_lif.why_not(step_dtype(self), INTEGRATORS)
         if implementation == "fused" and reason is not None:
             raise RuntimeError(f"implementation=\"fused\" of layer '{self.name}' cannot run: {reason}")
         if implementation != "reference" and reason is None:

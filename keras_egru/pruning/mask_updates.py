@@ -69,7 +69,7 @@ class MaskUpdates(keras.callbacks.Callback):
 
     def update(self, targets: list[MaskTarget], step: int):
         """Moves the masks of `targets` after update `step` of the optimizer."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `update`.")
 
     def check_wrapper(self, wrapper: Masked):
         """Raises a ValueError if the masks of `wrapper` cannot be moved."""

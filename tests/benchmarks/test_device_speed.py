@@ -9,18 +9,8 @@ from benchmarks.device_contenders import CONTENDERS, IN_8_BITS, Workload
 from benchmarks.errors import CannotRun, ConfigError
 from keras_egru.export import litert_op
 from keras_egru.ops import fused_egru
+from tests.benchmarks.device_needs import needs_ops
 
-
-def _why_not():
-    try:
-        litert_op.library()
-        import ai_edge_litert.interpreter  # noqa: F401
-    except (RuntimeError, ImportError) as error:
-        return str(error)
-    return fused_egru.why_not()
-
-
-needs_ops = pytest.mark.skipif(_why_not() is not None, reason=f"the ops cannot run: {_why_not()}")
 KEYS = {
     "case",
     "description",

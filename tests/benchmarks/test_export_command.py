@@ -15,20 +15,11 @@ from keras_egru import EGRU, EventLIF, LeakyReadout
 from keras_egru.export import litert_op
 from keras_egru.export.tflite_runner import run_sequences, run_steps
 from keras_egru.ops import fused_egru
+from tests.benchmarks.device_needs import needs_ops
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def _why_not():
-    try:
-        litert_op.library()
-        import ai_edge_litert.interpreter  # noqa: F401
-    except (RuntimeError, ImportError) as error:
-        return str(error)
-    return fused_egru.why_not()
-
-
-needs_ops = pytest.mark.skipif(_why_not() is not None, reason=f"the ops cannot run: {_why_not()}")
 ROW = {"form", "kind", "op", "quantize", "file", "bytes", "kept_batch", "measured_batch", "ops", "share_of_dense"}
 ROW |= {"max_difference", "flipped_events", "accuracy"}
 FORMS = [form.name for form in export_forms.FORMS]

@@ -46,12 +46,14 @@ class RunConfig(BaseModel):
     steps_per_epoch: Count | None = Field(None, description="updates an epoch; null goes once through the data")
     batch_size: Count = 100
     optimizer: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
+    beta_1: Rate = Field(0.9, description="how much of the mean gradient an update keeps; not of sgd")
     learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: NonNegative = Field(0.0, description="linear warm-up before a cosine schedule")
+    constant_epochs: NonNegative = Field(0.0, description="at the full rate, after the warm-up, before the cosine")
     final_learning_rate: NonNegative = Field(0.0, description="where a cosine schedule ends, as a share of the rate")
     clipnorm: Positive | None = Field(None, description="limit of the global gradient norm; null for none")
-    weight_decay: NonNegative = Field(0.0, description="decoupled; needs optimizer=adamw")
+    weight_decay: NonNegative = Field(0.0, description="decoupled, of all but biases and thresholds; needs adamw")
 
     # Magnitude pruning
     prune: Share | None = Field(None, description="share of the weights that are zero in the end; null for none")
@@ -64,10 +66,13 @@ class RunConfig(BaseModel):
     def _fits_together(self):
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError("weight_decay needs optimizer=adamw")
-        if self.warmup_epochs and self.schedule != "cosine":
-            raise ValueError("warmup_epochs needs schedule=cosine")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError("warmup_epochs must be smaller than epochs")
+        if "beta_1" in self.model_fields_set and self.optimizer == "sgd":
+            raise ValueError("beta_1 needs optimizer=adam, adamw or nadam")
+        for name in ("warmup_epochs", "constant_epochs"):
+            if getattr(self, name) and self.schedule != "cosine":
+                raise ValueError(f"{name} needs schedule=cosine")
+        if self.warmup_epochs + self.constant_epochs >= self.epochs:
+            raise ValueError("warmup_epochs and constant_epochs together must be smaller than epochs")
         if self.prune is None:
             idle = [name for name in PRUNED_ONLY if name in self.model_fields_set]
             if idle:
@@ -86,6 +91,7 @@ class RecurrentConfig(RunConfig):
     reset: Literal["threshold", "subtract", "zero"] = "threshold"
     threshold_mean: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
     threshold_trainable: bool = True
+    threshold_rate: Positive = Field(1.0, description="of the thresholds, as a factor of the learning rate")
     shared_threshold: bool = False
     surrogate_height: Positive = 0.7
     surrogate_width: Positive = 1.0
@@ -101,6 +107,12 @@ class RecurrentConfig(RunConfig):
     def _has_a_regularizer_for_its_weight(self):
         if self.state_regularizer_weight and self.state_regularizer is None:
             raise ValueError("state_regularizer_weight needs a state_regularizer")
+        return self
+
+    @model_validator(mode="after")
+    def _has_thresholds_to_train_at_their_rate(self):
+        if self.threshold_rate != 1.0 and not self.threshold_trainable:
+            raise ValueError("threshold_rate needs threshold_trainable=true")
         return self
 
 
@@ -178,6 +190,7 @@ EGRU_ONLY = (
     "reset",
     "threshold_mean",
     "threshold_trainable",
+    "threshold_rate",
     "shared_threshold",
     "surrogate_height",
     "surrogate_width",

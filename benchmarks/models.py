@@ -2,6 +2,15 @@
 
 import keras
 
+from benchmarks.optimizers import UNDECAYED, Held, with_scaled_rates
+
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "sgd": keras.optimizers.SGD,
+}
+
 
 def recurrent_layer(config, model, units, seed, **options):
     """The layer that `model` names, with the options of `config` and, for any of the three, `options`."""
@@ -43,26 +52,42 @@ def state_regularizer(config):
     return kind(target=config.target_rate, weight=config.state_regularizer_weight)
 
 
-def optimizer(config, steps_per_epoch):
-    """The optimizer of `config` for epochs of `steps_per_epoch` updates, with its learning-rate schedule."""
+def optimizer(config, steps_per_epoch, update_rates=None):
+    """The optimizer of `config` for epochs of `steps_per_epoch` updates, with its learning-rate schedule.
+
+    Args:
+        config: Any configuration.
+        steps_per_epoch: Number of updates.
+        update_rates: Factors of the learning rate, one an update of the whole run; None for 1.
+    """
     options = {"learning_rate": learning_rate(config, steps_per_epoch), "global_clipnorm": config.clipnorm}
     if config.optimizer == "adamw":
         options["weight_decay"] = config.weight_decay
-    return keras.optimizers.get({"class_name": config.optimizer, "config": options})
+    if config.optimizer != "sgd":
+        options["beta_1"] = config.beta_1
+    optimizer_class = OPTIMIZERS[config.optimizer]
+    threshold_rate = getattr(config, "threshold_rate", 1.0)  # spiking neurons train no thresholds
+    if threshold_rate != 1.0 or update_rates is not None:
+        optimizer_class = with_scaled_rates(optimizer_class)
+        options |= {"threshold_rate": threshold_rate, "update_rates": update_rates}
+    optimizer = optimizer_class(**options)
+    optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
+    return optimizer
 
 
 def learning_rate(config, steps_per_epoch):
-    """A float, or the cosine schedule with its linear warm-up."""
+    """A float, or the cosine schedule, with its linear warm-up and then its constant phase before it."""
     if config.schedule == "constant":
         return config.learning_rate
-    warmup = round(config.warmup_epochs * steps_per_epoch)
+    warmup, constant = (round(n * steps_per_epoch) for n in (config.warmup_epochs, config.constant_epochs))
     warm = {"warmup_target": config.learning_rate, "warmup_steps": warmup} if warmup else {}
-    return keras.optimizers.schedules.CosineDecay(
+    cosine = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else config.learning_rate,
-        decay_steps=config.epochs * steps_per_epoch - warmup,
+        decay_steps=config.epochs * steps_per_epoch - warmup - constant,
         alpha=config.final_learning_rate,
         **warm,
     )
+    return Held(cosine, begin=warmup, updates=constant) if constant else cosine
 
 
 def set_update_gate_bias(layer, value):

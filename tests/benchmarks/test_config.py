@@ -33,6 +33,24 @@ def test_several_problems_are_named_together():
         _spiral("units=0", "dropout=1")
 
 
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["optimizer=sgd", "beta_1=0.5"], "beta_1 needs optimizer=adam, adamw or nadam"),
+        (["constant_epochs=1"], "constant_epochs needs schedule=cosine"),
+        (
+            ["schedule=cosine", "epochs=4", "warmup_epochs=1", "constant_epochs=3"],
+            "together must be smaller",
+        ),
+        (["threshold_rate=0.1", "threshold_trainable=false"], "threshold_rate needs threshold_trainable=true"),
+        (["threshold_rate=0"], "threshold_rate = '0' is refused"),
+    ],
+)
+def test_options_of_the_optimizer_that_do_not_fit_together_are_refused(assignments, words):
+    with pytest.raises(ConfigError, match=words):
+        _spiral(*assignments)
+
+
 def test_the_spiral_preset_for_the_cpu_is_the_paper_s_number_of_updates():
     config = resolve(TASKS["spiral"].config_class, "spiral", "cpu", "egru")
     assert (config.units, config.batch_size, config.epochs * config.steps_per_epoch) == (16, 32, 1700)

@@ -72,6 +72,70 @@ def test_the_cosine_schedule_warms_up_and_ends_at_the_share_asked_for():
     assert values == pytest.approx([0.0, 0.005, 0.01, 0.0055, 0.001], abs=1e-6)
 
 
+def test_a_constant_phase_lies_between_warm_up_and_cosine():
+    config = _config(
+        "epochs=10", "schedule=cosine", "warmup_epochs=1", "constant_epochs=5",
+        "learning_rate=0.01", "final_learning_rate=0.1",
+    )  # fmt: skip
+    rate = models.learning_rate(config, steps_per_epoch=20)
+    values = [float(rate(step)) for step in (0, 10, 20, 21, 119, 120, 160, 200)]
+    assert values == pytest.approx([0.0, 0.005, 0.01, 0.01, 0.01, 0.01, 0.0055, 0.001], abs=1e-6)
+    copied = type(rate).from_config(rate.get_config())
+    assert [float(copied(step)) for step in (10, 119, 160)] == [float(rate(step)) for step in (10, 119, 160)]
+
+
+def test_a_constant_phase_needs_no_warm_up():
+    rate = models.learning_rate(_config("epochs=4", "schedule=cosine", "constant_epochs=2", "learning_rate=1"), 10)
+    assert [float(rate(step)) for step in (0, 19, 20, 30, 40)] == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam"])
+def test_beta_1_reaches_the_optimizer(name):
+    assert models.optimizer(_config(f"optimizer={name}"), steps_per_epoch=20).beta_1 == 0.9
+    assert models.optimizer(_config(f"optimizer={name}", "beta_1=0"), steps_per_epoch=20).beta_1 == 0.0
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "sgd"])
+def test_the_threshold_rate_scales_the_updates_of_thresholds_and_no_others(name):
+    """From equal weights and with equal gradients, of which the global norm is clipped; any schedule."""
+    options = (f"optimizer={name}", "clipnorm=0.25", "schedule=cosine", "learning_rate=0.01", "epochs=2")
+    before, plain = _updated(*options)
+    _, slow = _updated(*options, "threshold_rate=0.25")
+    for path, value in before.items():
+        factor = 0.25 if path.endswith("threshold") else 1.0
+        # What is left after taking the difference of values of about 1, of which each is rounded.
+        np.testing.assert_allclose(slow[path] - value, factor * (plain[path] - value), rtol=1e-4, atol=3e-7)
+        assert not np.array_equal(plain[path], value)
+    assert sum(path.endswith("threshold") for path in before) == 1
+
+
+def test_factors_of_the_updates_are_taken_in_order_and_the_last_one_stays():
+    updates = [
+        np.diff([0.0, *_descent(models.optimizer(_config("optimizer=sgd", "learning_rate=0.5"), 1, rates))])
+        for rates in (None, [1.0, 0.5, 0.25])
+    ]
+    np.testing.assert_allclose(updates[0], -0.5)
+    np.testing.assert_allclose(updates[1], [-0.5, -0.25, -0.125, -0.125])
+
+
+def test_an_optimizer_with_rates_of_its_own_can_be_made_again_from_its_configuration():
+    made = models.optimizer(_config("threshold_rate=0.25", "schedule=cosine", "constant_epochs=1"), 1, [1.0, 0.5])
+    again = type(made).from_config(made.get_config())
+    assert (again.threshold_rate, again.update_rates.tolist()) == (0.25, [1.0, 0.5])
+
+
+def test_decay_takes_from_weights_and_not_from_biases_and_thresholds():
+    network = _network("egru", "update_gate_bias=-1", "units=4")
+    before = {variable.path: np.array(variable) for variable in network.trainable_variables}
+    optimizer = models.optimizer(_config("optimizer=adamw", "weight_decay=0.5", "learning_rate=0.1"), 1)
+    zeros = [np.zeros(variable.shape, "float32") for variable in network.trainable_variables]
+    optimizer.apply(zeros, network.trainable_variables)
+    for variable in network.trainable_variables:
+        factor = 0.95 if variable.name.endswith("kernel") else 1.0
+        np.testing.assert_allclose(np.array(variable), factor * before[variable.path], rtol=1e-6)
+    assert {path.split("/")[-1] for path in before} == {"kernel", "recurrent_kernel", "bias", "threshold"}
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "sgd"])
 def test_the_optimizer_is_the_one_asked_for_and_clips_the_global_norm(name):
     optimizer = models.optimizer(_config(f"optimizer={name}", "clipnorm=0.25"), steps_per_epoch=20)
@@ -95,6 +159,24 @@ def test_the_trace_weighs_outputs_by_their_age():
     sequence, trace = (np.asarray(tensor) for tensor in outputs([x]))
     weights = np.exp(-np.arange(16, -1, -1) / 5.0)
     np.testing.assert_allclose(trace, np.einsum("btu,t->bu", sequence, weights), rtol=1e-5, atol=1e-6)
+
+
+def _updated(*options):
+    """Variables by their paths, before and after one update by the same gradients."""
+    network = _network("egru", "units=4")
+    before = {variable.path: np.array(variable) for variable in network.trainable_variables}
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=variable.shape).astype("float32") for variable in network.trainable_variables]
+    models.optimizer(_config(*options), steps_per_epoch=20).apply(gradients, network.trainable_variables)
+    return before, {variable.path: np.array(variable) for variable in network.trainable_variables}
+
+
+def _descent(optimizer):
+    """A variable at 0 after each of four updates by a gradient of 1."""
+    variable = keras.Variable(0.0)
+    for _ in range(4):
+        optimizer.apply([np.float32(1.0)], [variable])
+        yield float(variable)
 
 
 def _config(*assignments):

@@ -19,6 +19,7 @@ from benchmarks.rtrl_cases import RTRL_CASES
 from benchmarks.speed_cases import CASES
 from benchmarks.speed_command import speed
 from benchmarks.terminal import AsJson, command, stops_clearly
+from benchmarks.threads import use_threads
 
 app = typer.Typer(
     help="Trains event-based networks and their peers on the papers' tasks, measures sparsity and speed, and reports.",
@@ -108,10 +109,15 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder to the same figures.")
     ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of TensorFlow. Default: its own, one a core.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ):
     """Trains a model on a task and writes checkpoint, model and record into the run's folder."""
     with stops_clearly():
+        if threads is not None:
+            use_threads(threads)
         from benchmarks.tasks import config_class
 
         options = {"prune": prune, "block": block, "prune_weights": prune_weights}

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from benchmarks import speed_records
 from benchmarks.device_cases import DeviceCase
-from benchmarks.speed import ratio_to_fastest, require_op, use_threads
+from benchmarks.speed import ratio_to_fastest, require_op
+from benchmarks.threads import use_threads
 from benchmarks.timing import interleaved_medians
 
 KIND = "speed-device"

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks import lif_cases, scaling, speed_records
 from benchmarks.lif_speed import timed
-from benchmarks.speed import require_op, use_threads
+from benchmarks.speed import require_op
+from benchmarks.threads import use_threads
 
 KIND = "speed-lif-growth"
 CASE = lif_cases.LIF_CASES["lif-eventprop"]

@@ -58,7 +58,7 @@ def _resident():
 def _main(name, path, mode, threads):
     from benchmarks.lif_contenders import CONTENDERS
     from benchmarks.lif_workload import LIFWorkload
-    from benchmarks.speed import use_threads
+    from benchmarks.threads import use_threads
 
     if json.loads(threads) is not None:
         use_threads(json.loads(threads))

@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks import speed_records
 from benchmarks.lif_cases import ACTIVITIES, LIFCase
-from benchmarks.speed import require_op, use_threads
+from benchmarks.speed import require_op
+from benchmarks.threads import use_threads
 from benchmarks.timing import After, interleaved_medians
 
 KIND = "speed-lif"

@@ -24,7 +24,7 @@ def measure(names, case, threads=None) -> dict:
 def _main(name, case, _, threads):
     from benchmarks.rtrl_contenders import ROWS
     from benchmarks.rtrl_imposed import Imposed
-    from benchmarks.speed import use_threads
+    from benchmarks.threads import use_threads
 
     if json.loads(threads) is not None:
         use_threads(json.loads(threads))

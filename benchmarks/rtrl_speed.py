@@ -18,7 +18,8 @@ from typing import NamedTuple
 from benchmarks import speed_records
 from benchmarks.rtrl_cases import RTRLCase
 from benchmarks.rtrl_costs import costs
-from benchmarks.speed import require_op, use_threads
+from benchmarks.speed import require_op
+from benchmarks.threads import use_threads
 from benchmarks.timing import interleaved_medians
 
 KIND = "speed-rtrl"

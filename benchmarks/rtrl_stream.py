@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from benchmarks import speed_records
-from benchmarks.speed import require_op, use_threads
+from benchmarks.speed import require_op
+from benchmarks.threads import use_threads
 from benchmarks.timing import interleaved_medians
 
 KIND = "speed-rtrl-stream"

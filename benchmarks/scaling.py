@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks import records, speed_records
 from benchmarks.errors import CannotRun
-from benchmarks.speed import require_op, use_threads
+from benchmarks.speed import require_op
 from benchmarks.speed_cases import MODES, Case
+from benchmarks.threads import use_threads
 from benchmarks.timing import interleaved_medians
 
 KIND = "scaling"

@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import records, speed_records
 from benchmarks.errors import CannotRun
 from benchmarks.speed_cases import MODES, Case
+from benchmarks.threads import use_threads
 from benchmarks.timing import interleaved_medians
 
 KIND = "speed"
@@ -155,17 +156,6 @@ def require_op():
     reason = fused_egru.why_not("float32")
     if reason is not None:
         raise CannotRun(f"the custom op cannot run: {reason}")
-
-
-def use_threads(threads):
-    """Sets TensorFlow's threads, which must come before its first operation; the other peers set their own."""
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise CannotRun(f"the number of threads cannot be set any more: {error}") from None
 
 
 def _limits(case, threads):

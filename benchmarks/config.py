@@ -32,7 +32,6 @@ def _split_block(value):
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Block = Annotated[tuple[Count, Count], BeforeValidator(_split_block)]
-Words = Annotated[int, Field(ge=2)]  # one to begin with and one to predict
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_split)]
 
 
@@ -158,31 +157,6 @@ class ClassifierConfig(SequenceConfig):
     time_constant: Positive = Field(10.0, description="of the trace read-out, in steps")
     dropout: Rate = Field(0.0, description="between read-out and classifier")
     input_dropout: Rate = Field(0.0, description="the recurrent layer's `dropout`")
-
-
-class LanguageModelConfig(RecurrentConfig):
-    """The next word of a text: an embedding, recurrent layers one upon the other, a read-out over the vocabulary."""
-
-    train_size: Words | None = Field(None, description="the first N training words; null for all")
-    validation_size: Words | None = Field(None, description="the first N validation words; null for all")
-    test_size: Words | None = Field(None, description="the first N test words; null for all")
-    sparsity_sample: Count = Field(5_000, description="validation words on which sparsity is measured each epoch")
-    steps: Count = Field(35, description="words through which a gradient goes back; the state is carried further")
-
-    units: Sizes = Field((256, 256, 256), description="of the recurrent layers, as 256,256,256")
-    embedding_size: Count | None = Field(None, description="null for the units of the last layer")
-    input_dropout: Rate = Field(0.0, description="of the embedded words; one mask a chunk, as all of these")
-    hidden_dropout: Rate = Field(0.0, description="between recurrent layers")
-    dropout: Rate = Field(0.0, description="before the read-out")
-
-    @property
-    def embedding_units(self) -> int:
-        return self.embedding_size or self.units[-1]
-
-    @property
-    def tied(self) -> bool:
-        """Whether embedding and read-out share their weights: wherever their sizes allow it."""
-        return self.embedding_units == self.units[-1]
 
 
 DENSE = ("gru", "lstm")

@@ -14,6 +14,7 @@ from benchmarks import models
 from benchmarks.pruning import Pruning
 from benchmarks.sparsities import SPARSITIES, sparsity
 from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
+from benchmarks.word_dropout import WordDropout
 
 EVALUATION_WIDTH = 256  # words a step of evaluation: logits of 10 MB with 10,000 words
 
@@ -31,9 +32,8 @@ class LanguageModel:
         self.pruning = Pruning(config, config.epochs * len(self.batches))
         self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed, self.pruning.wrap)
         self.network.compile(optimizer=models.optimizer(config, len(self.batches)), loss=_loss(), jit_compile=False)
-        # A regulariser would add to the cross-entropy of an evaluation.
-        plain = config.model_copy(update={"state_regularizer": None})
-        self.twin = build(plain, model, len(dataset.vocabulary), 1, seed)
+        # A regulariser would add to the cross-entropy of an evaluation, and a saved model is to need no layer from here.
+        self.twin = build(config.without_regularization(), model, len(dataset.vocabulary), 1, seed)
         self.twin.compile("sgd", _loss(), jit_compile=False)  # a saved model has some optimizer, and this one no slots
 
     def fit_options(self):
@@ -103,7 +103,10 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
             name="embedding",
         )
     )
-    hidden = _dropped(embedding(words)[:, :, : config.embedding_units], config.input_dropout, seed)
+    hidden = embedding(words)[:, :, : config.embedding_units]
+    if config.word_dropout:
+        hidden = WordDropout(config.word_dropout, vocabulary_size, seed + len(config.units) + 1)(hidden, words)
+    hidden = _dropped(hidden, config.input_dropout, seed)
     for i, units in enumerate(config.units):
         hidden = _dropped(hidden, config.hidden_dropout, seed + i) if i else hidden
         layer = models.recurrent_layer(

@@ -4,8 +4,8 @@ The EGRU paper's setting (section 5.3) has three layers of 1350, 1350 and 750 un
 AWD-LSTM (Merity et al. 2018). The text is not free: it is read from the user's folder and never downloaded.
 """
 
-from benchmarks.config import LanguageModelConfig
 from benchmarks.errors import ConfigError, DataMissing
+from benchmarks.language_config import LanguageModelConfig
 from benchmarks.tasks import data_folder
 from benchmarks.tasks.corpus import Corpus, encode, split, vocabulary_of
 

@@ -12,6 +12,7 @@ from benchmarks.language_model import LanguageModel, perplexity
 from benchmarks.streams import cross_entropy, in_order, reset_states
 from benchmarks.tasks import TASKS
 from benchmarks.training import Run, execute
+from benchmarks.word_dropout import WordDropout
 
 SMALL = ("units=12,8", "validation_size=200", "test_size=200", "batch_size=4", "steps=9", "steps_per_epoch=null")
 
@@ -120,6 +121,36 @@ def test_the_test_text_decides_nothing(text_folder, tmp_path):
     assert _timeless(first["epochs"]) == _timeless(second["epochs"])
     assert first["best_epoch"] == second["best_epoch"]
     assert second["test_perplexity"] > 1.5 * first["test_perplexity"]
+
+
+def test_a_dropped_word_is_gone_wherever_it_stands_in_a_chunk_and_the_others_are_larger():
+    words = np.random.default_rng(0).permutation(np.arange(240) % 50).reshape(6, 40)
+    layer = WordDropout(0.3, vocabulary_size=50, seed=1)
+    embedded = np.random.default_rng(1).normal(size=(6, 40, 3)).astype("float32")
+    np.testing.assert_array_equal(layer(embedded, words), embedded)
+    gone = []
+    for _ in range(100):
+        factors = np.asarray(layer(embedded, words, training=True)) / embedded
+        of_word = [factors[words == word] for word in range(50)]
+        assert all(np.ptp(factor) < 1e-6 for factor in of_word)
+        kept = np.array([factor[0, 0] for factor in of_word])
+        np.testing.assert_allclose(kept[kept > 0.0], 1.0 / 0.7, rtol=1e-6)
+        gone.append(kept == 0.0)
+    assert np.mean(gone) == pytest.approx(0.3, abs=0.03)  # of 5,000 draws, four standard deviations
+    assert np.all(np.any(gone, axis=0) & ~np.all(gone, axis=0))
+
+
+def test_words_are_dropped_from_the_embedding_and_not_from_a_tied_read_out(text_folder):
+    problem = _problem(text_folder, "gru", "word_dropout=0.9")
+    plain = _problem(text_folder, "gru")
+    assert problem.config.tied
+    x, _ = problem.batches[0]
+    np.testing.assert_allclose(problem.network(x), plain.network(x), rtol=1e-6)
+    hidden = keras.Model(problem.network.inputs, problem.network.get_layer("recurrent_1").input)
+    dropped = np.asarray(hidden([x], training=True))
+    gone = {word for word in range(8) if not np.any(dropped[x == word])}
+    assert 0 < len(gone) < len(np.unique(x))
+    assert np.all(np.any(np.asarray(problem.network(x, training=True)), axis=(0, 1)))  # a logit of every word
 
 
 def test_a_perplexity_beyond_numbers_is_infinite():

@@ -1,0 +1,42 @@
+"""The configuration of a run on text: what the next word of a text is learnt from, by which network.
+
+The parts of the recipe are those of AWD-LSTM (Merity et al. 2018), which the EGRU paper (section 5.3) takes over.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from benchmarks.config import Count, Rate, RecurrentConfig, Sizes
+
+Words = Annotated[int, Field(ge=2)]  # one to begin with and one to predict
+
+
+class LanguageModelConfig(RecurrentConfig):
+    """The next word of a text: an embedding, recurrent layers one upon the other, a read-out over the vocabulary."""
+
+    train_size: Words | None = Field(None, description="the first N training words; null for all")
+    validation_size: Words | None = Field(None, description="the first N validation words; null for all")
+    test_size: Words | None = Field(None, description="the first N test words; null for all")
+    sparsity_sample: Count = Field(5_000, description="validation words on which sparsity is measured each epoch")
+    steps: Count = Field(35, description="words through which a gradient goes back; the state is carried further")
+
+    units: Sizes = Field((256, 256, 256), description="of the recurrent layers, as 256,256,256")
+    embedding_size: Count | None = Field(None, description="null for the units of the last layer")
+    word_dropout: Rate = Field(0.0, description="of words of the vocabulary, wherever they stand in a chunk")
+    input_dropout: Rate = Field(0.0, description="of the embedded words; one mask a chunk, as all of these")
+    hidden_dropout: Rate = Field(0.0, description="between recurrent layers")
+    dropout: Rate = Field(0.0, description="before the read-out")
+
+    @property
+    def embedding_units(self) -> int:
+        return self.embedding_size or self.units[-1]
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and read-out share their weights: wherever their sizes allow it."""
+        return self.embedding_units == self.units[-1]
+
+    def without_regularization(self) -> "LanguageModelConfig":
+        """The same network, as it is evaluated and saved."""
+        return self.model_copy(update={"state_regularizer": None, "word_dropout": 0.0})

@@ -61,6 +61,9 @@ class RunConfig(BaseModel):
     prune_begin: Rate = Field(0.2, description="the share of the updates before the first mask")
     prune_end: float = Field(0.7, gt=0.0, le=1.0, description="and before the last one; what is left, recovers")
 
+    # Data
+    verify_data: bool = Field(True, description="whether data files of known names must be those that were published")
+
     @model_validator(mode="after")
     def _fits_together(self):
         if self.weight_decay and self.optimizer != "adamw":

@@ -20,6 +20,7 @@ class Dataset(NamedTuple):
     path: the folder as the user typed it, or None where the data is generated.
     classes: number of classes.
     complete: whether every example of the published data set is used.
+    verified: whether its files are known to be the published ones; None where nobody can tell, or there are none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split
     test: Split
+    verified: bool | None = None
 
     def describe(self) -> dict:
         """The record's `dataset` entry."""
@@ -39,6 +41,7 @@ class Dataset(NamedTuple):
             "validation": len(self.validation.y),
             "test": len(self.test.y),
             "complete": self.complete,
+            "verified": self.verified,
             "steps": self.train.x.shape[1],
             "features": self.train.x.shape[2],
         }

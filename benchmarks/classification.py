@@ -5,7 +5,7 @@ import keras
 from benchmarks import models
 from benchmarks.batches import Batches, InOrder
 from benchmarks.pruning import Pruning
-from benchmarks.sparsities import SPARSITIES, sparsity
+from benchmarks.sparsities import of_epoch, sparsity
 
 
 class Classification:
@@ -23,8 +23,10 @@ class Classification:
 
     def figures(self):
         network, sample = self.deployed(), self.dataset.validation.x[: self.config.sparsity_sample]
-        measured = self._sparsity(network, sample)
-        return {name: measured[name] for name in SPARSITIES} | self.pruning.figures(network)
+        return of_epoch(self._sparsity(network, sample)) | self.pruning.figures(network)
+
+    def example(self):
+        return self.dataset.validation.x[:1]
 
     def score(self, figures):
         return figures["val_accuracy"]

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from benchmarks import models
+from benchmarks.event_sample import MOST_STEPS
 from benchmarks.pruning import Pruning
-from benchmarks.sparsities import SPARSITIES, sparsity
+from benchmarks.sparsities import of_epoch, sparsity
 from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
 from benchmarks.word_dropout import WordDropout
 
@@ -43,8 +44,11 @@ class LanguageModel:
         twin, words = self.deployed(), self.dataset.validation
         loss = cross_entropy(twin, words, EVALUATION_WIDTH)
         measured = self._sparsity(words[: self.config.sparsity_sample + 1])
-        measured = {name: measured[name] for name in SPARSITIES} | self.pruning.figures(twin)
-        return {"val_loss": loss, "val_perplexity": perplexity(loss), **measured}
+        figures = of_epoch(measured) | self.pruning.figures(twin)
+        return {"val_loss": loss, "val_perplexity": perplexity(loss), **figures}
+
+    def example(self):
+        return self.dataset.validation[None, :MOST_STEPS]
 
     def score(self, figures):
         return -figures["val_perplexity"]

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import models
 from benchmarks.batches import Batches, InOrder
 from benchmarks.pruning import Pruning
-from benchmarks.sparsities import SPARSITIES, sparsity, weight_sparsity
+from benchmarks.sparsities import of_epoch, sparsity, weight_sparsity
 
 
 class OnlineProblem:
@@ -56,7 +56,10 @@ class OnlineProblem:
         live = 1.0 - weight_sparsity(network)["recurrent_parameter_sparsity"]
         passing = 1.0 - (measured["backward_sparsity"] or 0.0)
         iterations = len(self.batches) * (live * passing) ** 2  # of this epoch; the record adds them up
-        return {name: measured[name] for name in SPARSITIES} | {"compute_adjusted_iterations": iterations}
+        return of_epoch(measured) | {"compute_adjusted_iterations": iterations}
+
+    def example(self):
+        return self.dataset.validation.x[:1]
 
     def test(self):
         network, split = self.deployed(), self.dataset.test

@@ -21,7 +21,13 @@ class Problem(Protocol):
         """Further keyword arguments of `fit`, validation data and callbacks among them."""
 
     def figures(self) -> dict:
-        """Figures of the validation split after an epoch that `fit` does not log; None where one does not apply."""
+        """Figures of the validation split after an epoch that `fit` does not log; None where one does not apply.
+
+        Numbers, and `layers`, those of each event-based layer.
+        """
+
+    def example(self) -> Any:
+        """A batch of one, the beginning of the validation split, whose events a record keeps."""
 
     def score(self, figures) -> float:
         """How good an epoch with these figures is, to choose among epochs; more is better."""

@@ -1,19 +1,21 @@
 """A run's record: one JSON document with its configuration, versions, machine, data and figures.
 
-`FIELDS` is what every record has; a figure that does not apply, or is not known, is null.
+`FIELDS` is what every record has; a figure that does not apply, or is not known, is null. `record_files.py` reads them.
 """
 
 import json
-import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.config import recorded
-from benchmarks.errors import ConfigError
+from benchmarks.threads import cores, threads_used
 
 FILE = "record.json"
+SCHEMA = 2  # 1, which had no such field: without `events`, and without `layers` in the epochs
 FIELDS = (
+    "schema",
     "name",
     "task",
     "preset",
@@ -44,6 +46,7 @@ FIELDS = (
     "layers",
     "parameters",
     "model_bytes",
+    "events",
     "seconds",
 )
 PACKAGES = ("keras-egru", "keras", "tensorflow", "tensorflow-cpu", "numpy", "torch", "onnxruntime", "ai-edge-litert")
@@ -53,6 +56,7 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
     """The record of a finished `Run`."""
     record = dict.fromkeys(FIELDS)
     record |= {
+        "schema": SCHEMA,
         "name": run.name,
         "task": run.task,
         "preset": run.preset,
@@ -63,7 +67,7 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
         "config": recorded(run.config, run.model),
         "dataset": dataset.describe(),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine() | {"threads": threads_used()},
         "epochs": epochs,
         "best_epoch": best_epoch,
         "validation_accuracy": epochs[best_epoch - 1].get("val_accuracy"),
@@ -77,8 +81,10 @@ def compose(run, dataset, *, epochs, best_epoch, **figures) -> dict:
 
 
 def to_json(document) -> bytes:
-    """Readable JSON; NaN, which JSON does not have, is refused rather than written."""
-    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    """Readable JSON, a list of numbers on one line; NaN, which JSON does not have, is refused rather than written."""
+    text = json.dumps(document, indent=2, allow_nan=False)
+    # No string matches: JSON writes a line break in one as \\n.
+    return (re.sub(r"\[\n([\s\d.,eE+-]+)\n\s*\]", _in_one_line, text) + "\n").encode()
 
 
 def versions() -> dict:
@@ -98,30 +104,12 @@ def machine() -> dict:
         "system": platform.system(),
         "architecture": platform.machine(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
 
 
-def find(folder) -> list:
-    """The run records under a folder, as `(path, record)`; other JSON files are passed over.
-
-    Raises:
-        ConfigError: the folder does not exist, or holds no record.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder.")
-    found = []
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            document = json.loads(path.read_text("utf-8"))
-        except (ValueError, OSError):
-            continue
-        if isinstance(document, dict) and {"task", "model", "epochs", "test_accuracy"} <= document.keys():
-            found.append((path, document))
-    if not found:
-        raise ConfigError(f"{folder} holds no run record.")
-    return found
+def _in_one_line(match):
+    return f"[{','.join(match[1].replace(',', ' ').split())}]"
 
 
 def _processor():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import online_report, records, sparsity_grid
+from benchmarks import online_report, record_files, records, sparsity_grid
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun
 from benchmarks.figures import decimal, number, share, units
@@ -59,7 +59,7 @@ def gather(folder) -> dict:
     the speed records of the folder, by activity and parameter sparsity. `studies` are tables over the seeds of runs
     with a read-out at every step, which have no part in gaps and grids.
     """
-    found = records.find(folder)
+    found = record_files.read(folder).found
     runs = [_row(path.relative_to(folder), record) for path, record in found]
     tasks = {run["task"] for run in runs}
     others = [run for run, (_, record) in zip(runs, found, strict=True) if not online_report.is_online(record)]
@@ -86,7 +86,7 @@ def write(folder, out) -> list:
         raise CannotRun(f'the plots need matplotlib, `pip install "keras-egru[benchmarks]"` ({error}).') from None
     out, written = Path(out), []
     by_task: dict = {}
-    found = records.find(folder)
+    found = record_files.read(folder).found
     for path, record in found:
         if not online_report.is_online(record):
             by_task.setdefault(record["task"], {})[_label(path.relative_to(folder), record)] = record

@@ -23,6 +23,16 @@ def sparsity(network, x, batch_size) -> dict:
     return {name: figures[name] for name in (*SPARSITIES, "effective_macs", "dense_macs", "layers")}
 
 
+def of_epoch(measured) -> dict:
+    """What an epoch keeps of the figures of `sparsity`: its three shares, and those of each event-based layer."""
+    layers = {
+        name: {measure: layer[measure] for measure in SPARSITIES}
+        for name, layer in measured["layers"].items()
+        if layer["activity_sparsity"] is not None
+    }
+    return {**{name: measured[name] for name in SPARSITIES}, "layers": layers}
+
+
 def weight_sparsity(network) -> dict:
     """The record's fields about zero weights of a network without pruning's wrappers.
 

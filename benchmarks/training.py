@@ -15,6 +15,7 @@ from benchmarks import checkpoints, pruning, records
 from benchmarks.batches import EpochClock
 from benchmarks.config import online_label, recorded
 from benchmarks.errors import ConfigError, Diverged
+from benchmarks.event_sample import event_sample
 from benchmarks.problem import problem_class
 from benchmarks.sparsities import SPARSITIES, weight_sparsity
 from benchmarks.tasks import TASKS
@@ -86,6 +87,7 @@ def execute(run: Run) -> dict:
         seconds=journal.seconds,
         parameters=int(network.count_params()),
         model_bytes=_sizes(model, unpruned),
+        events=event_sample(network, problem.example()),
         **weight_sparsity(network),
         **problem.test(),
     )
@@ -136,7 +138,9 @@ class Journal(keras.callbacks.Callback):
                 f"the loss of epoch {epoch + 1} is {logs['loss']}: try a smaller learning_rate or a clipnorm; "
                 f"the checkpoint holds {self.done} epochs."
             )
-        logs.update({name: value for name, value in self.problem.figures().items() if value is not None})
+        measured = self.problem.figures()
+        layers = measured.pop("layers")  # `logs`, which other callbacks read, hold numbers alone
+        logs.update({name: value for name, value in measured.items() if value is not None})
         seconds = time.perf_counter() - self._began
         figures = {name: float(value) for name, value in logs.items()}
         for name in CUMULATIVE & figures.keys():
@@ -152,7 +156,8 @@ class Journal(keras.callbacks.Callback):
             self.best, self.best_epoch = self.model.get_weights(), epoch
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         missing = dict.fromkeys(SPARSITIES)
-        self.epochs.append({"epoch": epoch + 1, **missing, **figures, "learning_rate": rate, "seconds": seconds})
+        figures = {"epoch": epoch + 1, **missing, **figures, "learning_rate": rate, "seconds": seconds}
+        self.epochs.append({**figures, "layers": layers})
         self._save()
 
     def _masks_are_final(self, epoch):

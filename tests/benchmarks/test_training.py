@@ -8,10 +8,18 @@ import pytest
 from benchmarks import checkpoints, records
 from benchmarks.config import resolve
 from benchmarks.errors import CannotWrite, ConfigError
+from benchmarks.sparsities import SPARSITIES
 from benchmarks.tasks import TASKS
 from benchmarks.training import Run, execute
 
-FIGURES_THAT_MUST_AGREE = ("test_accuracy", "test_loss", "best_epoch", "validation_accuracy", "effective_macs")
+FIGURES_THAT_MUST_AGREE = (
+    "test_accuracy",
+    "test_loss",
+    "best_epoch",
+    "validation_accuracy",
+    "effective_macs",
+    "events",
+)
 
 
 def test_a_smoke_run_writes_record_model_and_checkpoint(spiral_run):
@@ -46,6 +54,7 @@ def test_the_record_has_every_field_and_figures_that_hold_together(spiral_run):
     for epoch in record["epochs"]:
         assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= epoch.keys()
         assert 0.0 < epoch["activity_sparsity"] < 1.0
+        assert epoch["layers"] == {"recurrent": {name: epoch[name] for name in SPARSITIES}}
     best = max(epoch["val_accuracy"] for epoch in record["epochs"])
     assert record["validation_accuracy"] == record["epochs"][record["best_epoch"] - 1]["val_accuracy"] == best
     assert record["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in record["epochs"]))
@@ -57,6 +66,10 @@ def test_the_record_has_every_field_and_figures_that_hold_together(spiral_run):
     assert record["parameter_sparsity"] == 0.0
     assert record["influence_sparsity"] is None
     assert record["test_perplexity"] is None
+    assert record["schema"] == records.SCHEMA
+    events = record["events"]["recurrent"]
+    assert (events["units"], events["steps"]) == (8, 17)
+    assert len(events["unit"]) == len(events["step"]) > 0
 
 
 def test_the_saved_model_is_the_best_epoch_s(spiral_run):
@@ -72,6 +85,7 @@ def test_a_dense_model_has_no_activity_sparsity_and_saves_no_macs(tmp_path, mode
     record = execute(_run(tmp_path, model=model, assignments=["epochs=1", "readout=mean"]))
     assert record["activity_sparsity"] is None
     assert record["epochs"][0]["activity_sparsity"] is None
+    assert record["epochs"][0]["layers"] == record["events"] == {}
     assert record["effective_macs"] == record["dense_macs"]
     assert "threshold_mean" not in record["config"]
 

@@ -11,9 +11,8 @@ import keras
 import numpy as np
 
 from benchmarks import models
-from benchmarks.event_sample import MOST_STEPS
 from benchmarks.pruning import Pruning
-from benchmarks.sparsities import of_epoch, sparsity
+from benchmarks.sparsities import SPARSITIES, sparsity
 from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
 from benchmarks.word_dropout import WordDropout
 
@@ -33,7 +32,7 @@ class LanguageModel:
         self.pruning = Pruning(config, config.epochs * len(self.batches))
         self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed, self.pruning.wrap)
         self.network.compile(optimizer=models.optimizer(config, len(self.batches)), loss=_loss(), jit_compile=False)
-        # A regulariser would add to the cross-entropy of an evaluation, and a saved model is to need no layer from here.
+        # A regulariser would add to the cross-entropy of an evaluation, and a saved model needs no layer of this suite.
         self.twin = build(config.without_regularization(), model, len(dataset.vocabulary), 1, seed)
         self.twin.compile("sgd", _loss(), jit_compile=False)  # a saved model has some optimizer, and this one no slots
 
@@ -44,11 +43,8 @@ class LanguageModel:
         twin, words = self.deployed(), self.dataset.validation
         loss = cross_entropy(twin, words, EVALUATION_WIDTH)
         measured = self._sparsity(words[: self.config.sparsity_sample + 1])
-        figures = of_epoch(measured) | self.pruning.figures(twin)
-        return {"val_loss": loss, "val_perplexity": perplexity(loss), **figures}
-
-    def example(self):
-        return self.dataset.validation[None, :MOST_STEPS]
+        measured = {name: measured[name] for name in SPARSITIES} | self.pruning.figures(twin)
+        return {"val_loss": loss, "val_perplexity": perplexity(loss), **measured}
 
     def score(self, figures):
         return -figures["val_perplexity"]

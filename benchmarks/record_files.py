@@ -81,6 +81,7 @@ class _Epoch(_Model):
     surrogate_sparsity: Figure = None
     influence_sparsity: Figure = None
     seconds: Figure = None
+    updates: int | None = None
     layers: dict[str, dict[str, Figure]] = {}
 
 

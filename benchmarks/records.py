@@ -13,7 +13,7 @@ from benchmarks.config import recorded
 from benchmarks.threads import cores, threads_used
 
 FILE = "record.json"
-SCHEMA = 2  # 1, which had no such field: without `events`, and without `layers` in the epochs
+SCHEMA = 2  # 1, which had no such field: without `events`, and without `updates` and `layers` in the epochs
 FIELDS = (
     "schema",
     "name",

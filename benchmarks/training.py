@@ -157,7 +157,8 @@ class Journal(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         missing = dict.fromkeys(SPARSITIES)
         figures = {"epoch": epoch + 1, **missing, **figures, "learning_rate": rate, "seconds": seconds}
-        self.epochs.append({**figures, "layers": layers})
+        updates = int(self.model.optimizer.iterations)  # since the run began
+        self.epochs.append({**figures, "updates": updates, "layers": layers})
         self._save()
 
     def _masks_are_final(self, epoch):

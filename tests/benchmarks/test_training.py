@@ -45,12 +45,14 @@ def test_the_record_has_every_field_and_figures_that_hold_together(spiral_run):
         "validation": 200,
         "test": 200,
         "complete": False,
+        "verified": None,
         "steps": 17,
         "features": 2,
     }
     assert record["versions"]["keras"] == keras.__version__
     assert record["machine"]["cores"] >= 1
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
+    assert [epoch["updates"] for epoch in record["epochs"]] == [10, 20]
     for epoch in record["epochs"]:
         assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= epoch.keys()
         assert 0.0 < epoch["activity_sparsity"] < 1.0

@@ -2,7 +2,7 @@
 
 import tomllib
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -83,7 +83,12 @@ class RunConfig(BaseModel):
 
 
 class RecurrentConfig(RunConfig):
-    """What EGRU, GRU and LSTM have, apart from their sizes."""
+    """What EGRU, GRU and LSTM have, apart from their sizes.
+
+    of_any_model: Those of `EGRU_ONLY` that the task gives to GRU and LSTM too.
+    """
+
+    of_any_model: ClassVar[tuple[str, ...]] = ()
 
     # Network
     recurrent_initializer: str = "orthogonal"
@@ -220,7 +225,7 @@ def resolve(config_class, task, preset, model, assignments=()) -> RunConfig:
             raise ConfigError(
                 f"--set knows no key {key!r} for the task {task} and the model {model}; it knows {known}."
             )
-        if key in EGRU_ONLY and model in DENSE:
+        if key in _unused_by(model, config_class):
             raise ConfigError(f"--set {key} applies to the model egru only, and this run trains {model}.")
         if key in ONLINE_ONLY and model == "lstm":
             raise ConfigError(f"--set {key} applies to the models egru and gru only, and this run trains {model}.")
@@ -235,11 +240,18 @@ def recorded(config, model) -> dict:
     """The configuration as a record keeps it: without options of the EGRU, of pruning or of online learning that do not
     apply."""
     values = config.model_dump(mode="json")  # equal to what a checkpoint's JSON gives back
-    unused = EGRU_ONLY if model in DENSE else ()
+    unused = _unused_by(model, type(config))
     unused += () if config.prune is not None else ("prune", *PRUNED_ONLY)
     if isinstance(config, OnlineConfig):
         unused += ONLINE_ONLY if config.gradient is None else NOT_ONLINE
     return {key: value for key, value in values.items() if key not in unused}
+
+
+def _unused_by(model, config_class):
+    """Options that GRU and LSTM have not."""
+    if model not in DENSE:
+        return ()
+    return tuple(name for name in EGRU_ONLY if name not in config_class.of_any_model)
 
 
 def online_label(config) -> str | None:

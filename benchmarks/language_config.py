@@ -15,11 +15,14 @@ Words = Annotated[int, Field(ge=2)]  # one to begin with and one to predict
 class LanguageModelConfig(RecurrentConfig):
     """The next word of a text: an embedding, recurrent layers one upon the other, a read-out over the vocabulary."""
 
+    of_any_model = ("dropconnect",)
+
     train_size: Words | None = Field(None, description="the first N training words; null for all")
     validation_size: Words | None = Field(None, description="the first N validation words; null for all")
     test_size: Words | None = Field(None, description="the first N test words; null for all")
     sparsity_sample: Count = Field(5_000, description="validation words on which sparsity is measured each epoch")
     steps: Count = Field(35, description="words through which a gradient goes back; the state is carried further")
+    variable_steps: bool = Field(False, description="chunks of random lengths around `steps`, their rates scaled alike")
 
     units: Sizes = Field((256, 256, 256), description="of the recurrent layers, as 256,256,256")
     embedding_size: Count | None = Field(None, description="null for the units of the last layer")
@@ -39,4 +42,4 @@ class LanguageModelConfig(RecurrentConfig):
 
     def without_regularization(self) -> "LanguageModelConfig":
         """The same network, as it is evaluated and saved."""
-        return self.model_copy(update={"state_regularizer": None, "word_dropout": 0.0})
+        return self.model_copy(update={"state_regularizer": None, "word_dropout": 0.0, "dropconnect": 0.0})

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from benchmarks import models
+from benchmarks.event_sample import MOST_STEPS
 from benchmarks.pruning import Pruning
-from benchmarks.sparsities import SPARSITIES, sparsity
-from benchmarks.streams import StateReset, TextStreams, cross_entropy, in_order, reset_states
+from benchmarks.sparsities import of_epoch, sparsity
+from benchmarks.streams import RandomTextStreams, StateReset, TextStreams, cross_entropy, in_order, reset_states
 from benchmarks.word_dropout import WordDropout
 
 EVALUATION_WIDTH = 256  # words a step of evaluation: logits of 10 MB with 10,000 words
@@ -28,10 +29,11 @@ class LanguageModel:
 
     def __init__(self, config, model, dataset, seed):
         self.config, self.dataset, self.model = config, dataset, model
-        self.batches = TextStreams(dataset.train, config.batch_size, config.steps, config.steps_per_epoch)
+        self.batches, rates = _batches(config, dataset.train, seed)
         self.pruning = Pruning(config, config.epochs * len(self.batches))
         self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed, self.pruning.wrap)
-        self.network.compile(optimizer=models.optimizer(config, len(self.batches)), loss=_loss(), jit_compile=False)
+        optimizer = models.optimizer(config, len(self.batches), rates)
+        self.network.compile(optimizer=optimizer, loss=_loss(), jit_compile=False)
         # A regulariser would add to the cross-entropy of an evaluation, and a saved model needs no layer of this suite.
         self.twin = build(config.without_regularization(), model, len(dataset.vocabulary), 1, seed)
         self.twin.compile("sgd", _loss(), jit_compile=False)  # a saved model has some optimizer, and this one no slots
@@ -43,8 +45,11 @@ class LanguageModel:
         twin, words = self.deployed(), self.dataset.validation
         loss = cross_entropy(twin, words, EVALUATION_WIDTH)
         measured = self._sparsity(words[: self.config.sparsity_sample + 1])
-        measured = {name: measured[name] for name in SPARSITIES} | self.pruning.figures(twin)
-        return {"val_loss": loss, "val_perplexity": perplexity(loss), **measured}
+        figures = of_epoch(measured) | self.pruning.figures(twin)
+        return {"val_loss": loss, "val_perplexity": perplexity(loss), **figures}
+
+    def example(self):
+        return self.dataset.validation[None, :MOST_STEPS]
 
     def score(self, figures):
         return -figures["val_perplexity"]
@@ -121,6 +126,15 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
     else:
         logits = wrap(keras.layers.Dense(vocabulary_size, name="readout"))(hidden)
     return keras.Model(words, logits, name=model)
+
+
+def _batches(config, words, seed):
+    """The training batches, and the factors of the learning rate of a run's updates: None, or long chunks' larger."""
+    sizes = (words, config.batch_size, config.steps, config.steps_per_epoch)
+    if not config.variable_steps:
+        return TextStreams(*sizes), None
+    batches = RandomTextStreams(*sizes, seed)
+    return batches, np.concatenate([batches.lengths(epoch) for epoch in range(config.epochs)]) / config.steps
 
 
 def _dropped(hidden, rate, seed):

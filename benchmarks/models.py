@@ -2,6 +2,8 @@
 
 import keras
 
+from benchmarks.config import DENSE
+from benchmarks.dropconnect import DropConnectGRU, DropConnectLSTM
 from benchmarks.optimizers import UNDECAYED, Held, with_scaled_rates
 
 OPTIMIZERS = {
@@ -15,10 +17,8 @@ OPTIMIZERS = {
 def recurrent_layer(config, model, units, seed, **options):
     """The layer that `model` names, with the options of `config` and, for any of the three, `options`."""
     common = {"recurrent_initializer": config.recurrent_initializer, "seed": seed, **options}
-    if model == "lstm":
-        return keras.layers.LSTM(units, **common)
-    if model == "gru":
-        return keras.layers.GRU(units, reset_after=config.reset_after, **common)
+    if model in DENSE:
+        return _dense_layer(config, model, units, common)
 
     from keras_egru.initializers import Beta
     from keras_egru.layers import EGRU
@@ -38,6 +38,16 @@ def recurrent_layer(config, model, units, seed, **options):
         implementation=config.implementation,
         **common,
     )
+
+
+def _dense_layer(config, model, units, options):
+    if model == "gru":
+        options = {**options, "reset_after": config.reset_after}
+    if config.dropconnect and "dropconnect" in config.of_any_model:
+        kind = {"gru": DropConnectGRU, "lstm": DropConnectLSTM}[model]
+        return kind(units, dropconnect=config.dropconnect, **options)
+    kind = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[model]
+    return kind(units, **options)
 
 
 def state_regularizer(config):

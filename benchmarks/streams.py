@@ -1,8 +1,14 @@
 """A text as parallel streams of words that a stateful network reads chunk after chunk, and as one stream in order."""
 
 import keras
+import numpy as np
 
 from benchmarks.errors import ConfigError
+
+# Of random chunks, as AWD-LSTM has them (Merity et al. 2018, section 4.1).
+FULL_SHARE = 0.95  # the others are half as long
+SPREAD = 5.0  # standard deviation, in words
+SHORTEST = 5  # words
 
 
 class TextStreams(keras.utils.PyDataset):
@@ -40,6 +46,43 @@ class TextStreams(keras.utils.PyDataset):
     def __getitem__(self, index):
         chunk = (self.epoch * self.steps + index) % self.chunks
         here = slice(chunk * self.width, (chunk + 1) * self.width)
+        return self.inputs[:, here], self.targets[:, here]
+
+
+class RandomTextStreams(TextStreams):
+    """The same streams in chunks of random lengths, so that gradients end at other words in every epoch.
+
+    A length is normal around `steps`, now and then around half of it. An epoch goes on where the last one ended, and
+    after the end of a stream comes its beginning. What an epoch reads is decided by `seed` and its number alone.
+
+    Raises:
+        ConfigError: the text is too short, or an epoch would have one chunk alone.
+    """
+
+    def __init__(self, words, batch_size, steps, steps_per_epoch, seed):
+        super().__init__(words, batch_size, steps, steps_per_epoch)
+        self.seed = seed
+        if steps_per_epoch is None:
+            self.steps = int(self.inputs.shape[1] / (steps * (1.0 + FULL_SHARE) / 2.0))
+        if self.steps < 2:
+            raise ConfigError(f"variable_steps needs two chunks an epoch or more, received {self.steps}.")
+        self._places = (None, None)
+
+    def lengths(self, epoch):
+        """The words of each chunk of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        means = np.where(rng.random(self.steps) < FULL_SHARE, self.width, self.width / 2.0)
+        lengths = np.maximum(rng.normal(means, SPREAD), min(SHORTEST, self.width)).astype(int)
+        # What the first two batches have in common, Keras takes for the shape of all.
+        lengths[1] += lengths[1] == lengths[0]
+        return lengths
+
+    def __getitem__(self, index):
+        if self._places[0] != self.epoch:
+            before = sum(int(self.lengths(epoch).sum()) for epoch in range(self.epoch))
+            self._places = (self.epoch, before + np.cumsum([0, *self.lengths(self.epoch)]))
+        begin, end = self._places[1][index : index + 2]
+        here = np.arange(begin, end) % self.inputs.shape[1]
         return self.inputs[:, here], self.targets[:, here]
 
 

@@ -5,9 +5,11 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks import records
 from benchmarks.config import resolve
+from benchmarks.dropconnect import DropConnectGRU, DropConnectLSTM
 from benchmarks.language_model import LanguageModel, perplexity
 from benchmarks.streams import cross_entropy, in_order, reset_states
 from benchmarks.tasks import TASKS
@@ -93,14 +95,22 @@ def test_a_run_learns_the_text_and_its_model_needs_keras_alone(text_folder, call
 def test_a_resumed_run_has_the_same_figures_as_an_uninterrupted_one(text_folder, tmp_path, interrupt_after):
     assignments = [
         "epochs=3",
+        "steps_per_epoch=12",
+        "variable_steps=true",
+        "word_dropout=0.1",
         "input_dropout=0.1",
         "hidden_dropout=0.2",
         "dropout=0.1",
         "dropconnect=0.2",
         "optimizer=adamw",
+        "beta_1=0",
         "weight_decay=0.01",
         "schedule=cosine",
-        "steps_per_epoch=20",
+        "warmup_epochs=0.5",
+        "constant_epochs=1",
+        "threshold_trainable=true",
+        "threshold_rate=0.5",
+        "clipnorm=0.5",
     ]
     whole = execute(_run(text_folder, tmp_path / "whole", assignments))
     with pytest.raises(KeyboardInterrupt):
@@ -151,6 +161,72 @@ def test_words_are_dropped_from_the_embedding_and_not_from_a_tied_read_out(text_
     gone = {word for word in range(8) if not np.any(dropped[x == word])}
     assert 0 < len(gone) < len(np.unique(x))
     assert np.all(np.any(np.asarray(problem.network(x, training=True)), axis=(0, 1)))  # a logit of every word
+
+
+def test_random_lengths_of_chunks_have_one_trace(text_folder):
+    problem = _problem(text_folder, "egru", "variable_steps=true", "epochs=2", "steps_per_epoch=12")
+    lengths = {int(length) for epoch in range(2) for length in problem.batches.lengths(epoch)}
+    traced, step = [], problem.network.train_step
+    problem.network.train_step = lambda data: traced.append(data[0].shape) or step(data)
+    problem.network.fit(problem.batches, epochs=2, shuffle=False, verbose=0)
+    assert len(lengths) > 3
+    assert {tuple(shape) for shape in traced} == {(None, None)}
+    assert len(traced) <= 2  # TensorFlow traces a function a second time if it makes variables, here the optimizer's
+
+
+def test_the_learning_rate_follows_the_length_of_a_chunk(text_folder):
+    problem = _problem(text_folder, "egru", "variable_steps=true", "epochs=2", "steps_per_epoch=12")
+    lengths = np.concatenate([problem.batches.lengths(0), problem.batches.lengths(1)])
+    np.testing.assert_allclose(problem.network.optimizer.update_rates, lengths / 9)
+    assert len(_problem(text_folder, "gru").network.optimizer.get_config()) == len(keras.optimizers.Adam().get_config())
+
+
+@pytest.mark.parametrize("kind", [DropConnectGRU, DropConnectLSTM])
+def test_dropconnect_drops_recurrent_weights_for_a_whole_batch_in_training_alone(kind):
+    """The state of a unit of an identity, of which nothing else feeds it, is either carried or lost."""
+    layer = kind(6, dropconnect=0.4, seed=0, return_sequences=True)
+    plain = kind.__mro__[2](6, return_sequences=True)
+    x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype("float32")
+    outputs = [np.asarray(layer(x, training=training)) for training in (False, True, True)]
+    plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(outputs[0], plain(x), rtol=1e-6)
+    assert np.max(np.abs(outputs[1] - outputs[0])) > 1e-3
+    assert np.max(np.abs(outputs[2] - outputs[1])) > 1e-3
+    kernel, recurrent_kernel, bias = layer.get_weights()
+
+    # What was drawn, drawn again: the mask leaves steps and samples alike, so a plain layer with it does the same.
+    again = kind(6, dropconnect=0.4, seed=0, return_sequences=True)
+    again.build(x.shape)
+    mask = np.asarray(keras.random.dropout(np.ones_like(recurrent_kernel), 0.4, seed=again.cell.seed_generator))
+    assert set(np.unique(np.round(mask, 5))) == {0.0, np.float32(1.66667)}
+    assert np.mean(mask == 0.0) == pytest.approx(0.4, abs=0.15)
+    plain.set_weights([kernel, recurrent_kernel * mask, bias])
+    np.testing.assert_allclose(outputs[1], plain(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [DropConnectGRU, DropConnectLSTM])
+def test_dropped_weights_have_no_gradient(kind):
+    layer = kind(8, dropconnect=0.5, seed=0)
+    x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x, training=True))
+    (gradient,) = tape.gradient(loss, [layer.cell.recurrent_kernel.value])
+    assert np.mean(np.asarray(gradient) == 0.0) == pytest.approx(0.5, abs=0.12)
+    assert [variable.name for variable in layer.trainable_variables] == ["kernel", "recurrent_kernel", "bias"]
+
+
+@pytest.mark.parametrize("model", ["egru", "gru", "lstm"])
+def test_every_model_is_trained_with_dropconnect_and_evaluated_without(text_folder, model):
+    problem = _problem(text_folder, model, "dropconnect=0.5")
+    x, _ = problem.batches[0]
+    assert problem.network.get_layer("recurrent_1").dropconnect == 0.5
+    reset_states(problem.network)
+    one, other = np.asarray(problem.network(x)), np.asarray(problem.network(x, training=True))
+    assert np.max(np.abs(one - other)) > 1e-3
+    layer = problem.deployed().get_layer("recurrent_1")
+    assert not getattr(layer, "dropconnect", 0.0)
+    assert type(layer).__module__.split(".")[0] in ("keras", "keras_egru")
 
 
 def test_a_perplexity_beyond_numbers_is_infinite():

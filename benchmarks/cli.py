@@ -18,6 +18,8 @@ from benchmarks.lif_cases import LIF_CASES
 from benchmarks.rtrl_cases import RTRL_CASES
 from benchmarks.speed_cases import CASES
 from benchmarks.speed_command import speed
+from benchmarks.sweep_command import EPILOG as SWEEP_EPILOG
+from benchmarks.sweep_command import show_shipped, sweep
 from benchmarks.terminal import AsJson, command, stops_clearly
 from benchmarks.threads import use_threads
 
@@ -36,16 +38,20 @@ _SPEED_CASES = {
 }  # fmt: skip
 for further in (export, speed):
     app.command(epilog=EXIT_CODES)(further)
+app.command(epilog=f"{EXIT_CODES}\n\n{SWEEP_EPILOG}")(sweep)
 
 
 @app.command("list", epilog=EXIT_CODES)
 def list_(
     cases: Annotated[bool, typer.Option("--speed", help="Show the cases of `speed` alone.")] = False,
+    sweeps: Annotated[bool, typer.Option("--sweeps", help="Show the files of `sweep` alone.")] = False,
     as_json: AsJson = False,
 ):
-    """Shows the tasks, presets and models, and the cases of `speed`; as JSON one of the two."""
+    """Shows the tasks, presets and models, the cases of `speed` and the files of `sweep`; as JSON one of the three."""
     if cases:
         return _list_cases(as_json)
+    if sweeps:
+        return show_shipped(as_json)
     from benchmarks.tasks import TASKS, models_of
 
     rows = [
@@ -59,6 +65,7 @@ def list_(
         table.add_row(row["task"], row["summary"], ", ".join(row["presets"]), ", ".join(row["models"]))
     Console().print(table)
     _list_cases(as_json=False)
+    show_shipped(as_json=False)
 
 
 def _list_cases(as_json):

@@ -37,6 +37,12 @@ class Diverged(BenchmarkError):
     exit_code = 6
 
 
+class NothingFinished(BenchmarkError):
+    """Every run of a sweep failed."""
+
+    exit_code = 7
+
+
 EXIT_CODES = """Exit codes: 0 done; 2 a wrong option, configuration or run folder; 3 the data is missing; 4 a library is
-missing or cannot run this; 5 the output cannot be written; 6 training diverged; 130 interrupted (continue with
---resume)."""
+missing or cannot run this; 5 the output cannot be written; 6 training diverged; 7 no run of a sweep came to its end;
+130 interrupted (continue with --resume)."""

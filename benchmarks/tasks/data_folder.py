@@ -22,9 +22,11 @@ def existing(folder) -> Path:
     """The folder as a path.
 
     Raises:
-        DataMissing: it does not exist.
+        DataMissing: it does not exist, or may not be read.
     """
     path = Path(os.path.expanduser(folder))
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DataMissing(f"the data folder {folder} does not exist.")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise DataMissing(f"the data folder {folder} may not be read.")
     return path

@@ -11,6 +11,7 @@ from benchmarks.tasks.dataset import Dataset, Split
 SIDE = 28
 CLASSES = 10
 TRAINING = 60_000
+EXAMPLES = {"train": TRAINING, "test": 10_000}
 VALIDATION = 5_000  # the last of the training images
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 
@@ -53,7 +54,7 @@ def load_images(name, data_dir):
 
     Raises:
         CannotRun: `tensorflow_datasets` is not installed.
-        DataMissing: the data is not there and cannot be downloaded.
+        DataMissing: the data is not there and cannot be downloaded, or its files are damaged.
     """
     title = TITLES[name]
     try:
@@ -66,22 +67,43 @@ def load_images(name, data_dir):
     there = folder is not None and (folder / name).is_dir()
     tfds.disable_progress_bar()
     try:
-        splits = tfds.load(
-            name,
-            data_dir=None if folder is None else str(folder),
-            download=not there,
-            split=["train", "test"],
-            batch_size=-1,
-            as_supervised=True,
-        )
-    except Exception as error:  # tfds raises whatever its download or its reader met
+        builder = tfds.builder(name, data_dir=None if folder is None else str(folder))
+        if not there:
+            builder.download_and_prepare()
+    except Exception as error:  # tfds raises whatever its download met
+        if there:
+            raise DataMissing(f"{title} in {folder / name} cannot be read ({_reason(error)}): copy it anew.") from None
         where = f"in {data_dir}" if data_dir else "in tensorflow_datasets' own folder"
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise DataMissing(
-            f"{title} is not {where} and cannot be downloaded ({type(error).__name__}: {reason}): name a folder that "
+            f"{title} is not {where} and cannot be downloaded ({_reason(error)}): name a folder that "
             "holds it with --data-dir or KERAS_EGRU_DATA."
         ) from None
-    return [(np.asarray(images), np.asarray(labels, "int32")) for images, labels in splits]
+    return [_read(title, builder, split, examples) for split, examples in EXAMPLES.items()]
+
+
+def _read(title, builder, split, examples):
+    """The images and labels of a split; the records have checksums of their own."""
+    try:
+        images, labels = builder.as_dataset(split=split, batch_size=-1, as_supervised=True)
+    except Exception as error:  # whatever TensorFlow or tfds met
+        parts = builder.info.splits
+        what = (
+            ", ".join(sorted(parts[split].filenames)) if split in parts else f"what dataset_info.json says of {split}"
+        )
+        raise DataMissing(
+            f"{what} of {title} in {builder.data_dir} cannot be read ({_reason(error)}): copy it anew."
+        ) from None
+    if len(labels) != examples:
+        raise DataMissing(
+            f"{title} in {builder.data_dir} must hold {examples:,} images for {split}, received {len(labels):,}."
+        )
+    return np.asarray(images), np.asarray(labels, "int32")
+
+
+def _reason(error):
+    text = str(error).strip()
+    text = (text.partition("}} ")[2] or text).partition(" [Op:")[0]  # TensorFlow puts nodes of its graph around it
+    return f"{type(error).__name__}: {(text.splitlines() or [''])[0][:200]}"
 
 
 def tfds_folder(data_dir, name):

@@ -9,11 +9,13 @@ class Batches(keras.utils.PyDataset):
 
     `epoch`, which `EpochClock` sets, decides which part of the stream comes; with `steps_per_epoch` an epoch need not
     end where a pass does. Whoever iterates must not shuffle the indices again (`fit(..., shuffle=False)`).
+    `augment(x, generators)` returns what a batch `x` of the split becomes, or is None; it has a random generator for
+    each example, which (seed, pass, number of the example) decide.
     """
 
-    def __init__(self, split, batch_size, steps_per_epoch, seed):
+    def __init__(self, split, batch_size, steps_per_epoch, seed, augment=None):
         super().__init__(workers=1)
-        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.split, self.batch_size, self.seed, self.augment = split, batch_size, seed, augment
         self.batches_per_pass = -(-len(split.y) // batch_size)
         self.steps = steps_per_epoch or self.batches_per_pass
         self.epoch = 0
@@ -25,7 +27,10 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         number, batch = divmod(self.epoch * self.steps + index, self.batches_per_pass)
         chosen = self._permutation(number)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return np.asarray(self.split.x[chosen]), self.split.y[chosen]
+        x = self.split.x[chosen]
+        if self.augment is not None:
+            x = self.augment(x, [np.random.default_rng((self.seed, number, example)) for example in chosen.tolist()])
+        return np.asarray(x), self.split.y[chosen]
 
     def _permutation(self, number):
         if self._order[0] != number:

@@ -13,7 +13,7 @@ class Classification:
 
     def __init__(self, config, model, dataset, seed):
         self.config, self.dataset = config, dataset
-        self.batches = Batches(dataset.train, config.batch_size, config.steps_per_epoch, seed)
+        self.batches = Batches(dataset.train, config.batch_size, config.steps_per_epoch, seed, dataset.augment)
         self.pruning = Pruning(config, config.epochs * len(self.batches))
         self.network = self._compiled(model, seed, models.optimizer(config, len(self.batches)), self.pruning.wrap)
         self.plain = self._compiled(model, seed, "sgd")  # a saved model has some optimizer, and this one no slots
@@ -41,7 +41,7 @@ class Classification:
         return self.plain
 
     def _compiled(self, model, seed, optimizer, wrap=lambda layer: layer):
-        network = build(self.config, model, self.dataset, seed, wrap)
+        network = self._built(model, seed, wrap)
         network.compile(
             optimizer=optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -49,6 +49,9 @@ class Classification:
             jit_compile=False,
         )
         return network
+
+    def _built(self, model, seed, wrap):
+        return build(self.config, model, self.dataset, seed, wrap)
 
     def _sparsity(self, network, x):
         return sparsity(network, x, self.config.evaluation_batch_size)
@@ -68,7 +71,14 @@ def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model
     steps, features = dataset.train.x.shape[1:]
     inputs = keras.Input((steps, features))
     recurrent = recurrent_layer(config, model, seed)
-    hidden = wrap(recurrent)(inputs)
+    outputs = read_out(config, dataset.classes, wrap(recurrent)(inputs), seed, wrap)
+    if model == "egru" and config.update_gate_bias:
+        models.set_update_gate_bias(recurrent, config.update_gate_bias)
+    return keras.Model(inputs, outputs, name=model)
+
+
+def read_out(config, classes, hidden, seed, wrap):
+    """The logits of what the recurrent layers return: of all steps as `config.readout` weighs them, or of the last."""
     if config.readout == "trace":
         from keras_egru.layers import ExponentialTrace
 
@@ -77,10 +87,7 @@ def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model
         hidden = keras.layers.GlobalAveragePooling1D(name="readout")(hidden)
     if config.dropout:
         hidden = keras.layers.Dropout(config.dropout, seed=seed + 1)(hidden)
-    outputs = wrap(keras.layers.Dense(dataset.classes, name="classifier"))(hidden)
-    if model == "egru" and config.update_gate_bias:
-        models.set_update_gate_bias(recurrent, config.update_gate_bias)
-    return keras.Model(inputs, outputs, name=model)
+    return wrap(keras.layers.Dense(classes, name="classifier"))(hidden)
 
 
 def recurrent_layer(config, model, seed):

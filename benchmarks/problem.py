@@ -57,6 +57,10 @@ def problem_class(kind, model, config):
         from benchmarks.online import OnlineClassification
 
         return OnlineClassification
+    if kind == "classification" and hasattr(config, "front_end"):
+        from benchmarks.frame_classification import FrameClassification
+
+        return FrameClassification
     if kind == "classification":
         from benchmarks.classification import Classification
 

@@ -7,6 +7,7 @@ for EGRU, GRU and LSTM; tasks of spike trains have a `lif_config_class` for spik
 from benchmarks.config import MODELS
 from benchmarks.errors import ConfigError
 from benchmarks.tasks.delayed_recall import DelayedRecall
+from benchmarks.tasks.dvs_gesture import DVSGesture
 from benchmarks.tasks.latency_mnist import LatencyFashionMNIST, LatencyMNIST
 from benchmarks.tasks.nmnist import NMNIST
 from benchmarks.tasks.penn_treebank import PennTreebank
@@ -17,7 +18,7 @@ from benchmarks.tasks.yin_yang import YinYang
 
 _ALL = (
     *(Spiral(), DelayedRecall(), SequentialMNIST(), PermutedSequentialMNIST(), PennTreebank()),
-    *(YinYang(), LatencyMNIST(), LatencyFashionMNIST(), NMNIST(), SHD(), SSC()),
+    *(YinYang(), LatencyMNIST(), LatencyFashionMNIST(), NMNIST(), SHD(), SSC(), DVSGesture()),
 )
 TASKS = {task.name: task for task in _ALL}
 

@@ -1,5 +1,6 @@
 """What a task hands to the training loop: sequences with labels, split three ways, kept in memory."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ class Dataset(NamedTuple):
     path: the folder as the user typed it, or None where the data is generated.
     classes: number of classes.
     complete: whether every example of the published data set is used.
+    augment: what training batches go through, as `Batches` calls it; None for nothing.
     verified: whether its files are known to be the published ones; None where nobody can tell, or there are none.
     """
 
@@ -31,6 +33,7 @@ class Dataset(NamedTuple):
     validation: Split
     test: Split
     verified: bool | None = None
+    augment: Callable | None = None
 
     def describe(self) -> dict:
         """The record's `dataset` entry."""

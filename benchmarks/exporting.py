@@ -8,16 +8,13 @@
 """
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
 
-from benchmarks import records
+from benchmarks import finished_runs, records
 from benchmarks.errors import CannotRun, CannotWrite, ConfigError
-from benchmarks.tasks import TASKS, config_class
+from benchmarks.tasks import TASKS
 
 KIND = "export"
 FILE = "export.json"
@@ -51,6 +48,7 @@ def execute(folder, data_dir, out, samples, command, progress=lambda text: None)
         CannotWrite: `out` cannot be written; nothing is left there.
     """
     from benchmarks.device_contenders import require_litert
+    from benchmarks.export_forms import forms_of
     from keras_egru.export.destinations import check_new, new_folder
 
     try:
@@ -62,7 +60,8 @@ def execute(folder, data_dir, out, samples, command, progress=lambda text: None)
     dataset = TASKS[source.record["task"]].load(source.config, data_dir)
     try:
         with new_folder(out) as files:
-            record = _header(source, dataset, command) | _exported(source, dataset, files, samples, progress)
+            record = header(source, dataset, command)
+            record |= exported(source, dataset, files, forms_of(source.model), samples, progress)
             (files / FILE).write_bytes(records.to_json(record))
     except OSError as error:
         raise CannotWrite(f"{out} cannot be written: {error}") from None
@@ -70,37 +69,17 @@ def execute(folder, data_dir, out, samples, command, progress=lambda text: None)
 
 
 def _source(folder):
-    path = Path(folder) / records.FILE
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except OSError:
-        raise ConfigError(f"{folder} holds no finished run: there is no {path}.") from None
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not {"task", "model", "config", "test_accuracy"} <= record.keys():
-        raise ConfigError(f"{path} is not the record of a run.")
-    kind = config_class(record["task"], record["model"])  # which also says whether there is such a task
-    if TASKS[record["task"]].kind != "classification":
+    run = finished_runs.find(folder)
+    if TASKS[run.record["task"]].kind != "classification":
         raise ConfigError(
-            f"{folder} must hold a run with class labels, and {record['task']} is a {TASKS[record['task']].kind}: "
-            "`python -m keras_egru.export` exports it."
+            f"{folder} must hold a run with class labels, and {run.record['task']} is a "
+            f"{TASKS[run.record['task']].kind}: `python -m keras_egru.export` exports it."
         )
-    try:
-        config = kind(**record["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-        raise ConfigError(f"the configuration in {path} is of another version: {what}.") from None
-    from benchmarks import spiking  # noqa: F401  # its layers are found by name
-    from keras_egru.export.checkpoint import load_checkpoint
-
-    try:
-        return Source(record, config, load_checkpoint(folder))
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigError(f"the model of {folder} cannot be loaded: {error}") from None
+    return run
 
 
-def _header(source, dataset, command):
+def header(source, dataset, command) -> dict:
+    """What an `export.json` says of the run, the data and the machine."""
     return {
         "kind": KIND,
         "command": command,
@@ -112,13 +91,13 @@ def _header(source, dataset, command):
     }
 
 
-def _exported(source, dataset, folder, samples, progress):
-    """The figures of every form, of which each is written into `folder`."""
+def exported(source, dataset, folder, chosen, samples, progress) -> dict:
+    """The figures of the `chosen` forms, of which each is written into `folder`."""
     from benchmarks import export_forms as forms
 
     model, representative = source.model, np.asarray(dataset.train.x[:REPRESENTATIVE])
     rows, runners = [], {}
-    for form in forms.forms_of(model):
+    for form in chosen:
         row = {"form": form.name, "kind": form.kind, "op": form.op, "quantize": form.quantize}
         try:
             report = forms.write(form, model, folder / form.file, representative)

@@ -24,7 +24,8 @@ CUMULATIVE = {"compute_adjusted_iterations"}  # figures of an epoch that a recor
 
 
 class Run(NamedTuple):
-    """What is to be run. `out` is its folder; `progress` is a Keras callback that shows how it goes, or None."""
+    """What is to be run. `out` is its folder; `progress` is a Keras callback that shows how it goes, or None; with
+    `export` the trained network becomes a TF-Lite file too."""
 
     task: str
     preset: str
@@ -36,6 +37,7 @@ class Run(NamedTuple):
     command: str
     resume: bool = False
     progress: object = None
+    export: bool = False
 
     @property
     def name(self) -> str:
@@ -71,6 +73,10 @@ def execute(run: Run) -> dict:
         problem = problem_class(task.kind, run.model, run.config)(run.config, run.model, dataset, run.seed)
     unpruned = _serialised(problem.deployed())
     checkpoints.write_atomically(run.out / "config.json", json.dumps(run.identity(), indent=2).encode())
+    if run.export:
+        from benchmarks import run_export
+
+        run_export.check(run, problem.deployed())
     journal = Journal(run, problem)
     if checkpoint is not None:
         journal.restore(problem.network, *checkpoint)
@@ -93,6 +99,8 @@ def execute(run: Run) -> dict:
     )
     checkpoints.write_atomically(run.out / "model.keras", model)
     checkpoints.write_atomically(run.out / records.FILE, records.to_json(record))
+    if run.export:
+        run_export.write(run, network, dataset, record)
     return record
 
 

@@ -4,6 +4,7 @@ The setting is that of Perez-Nieves & Goodman 2021: 300 steps of 1 ms and 1,156 
 set is read through `tonic`; without it a file of some of its recordings, `nmnist_subset/nmnist_*.npz`, will do.
 """
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmarks.config import ClassifierConfig, Count, Positive
 from benchmarks.errors import ConfigError, DataMissing
 from benchmarks.spiking_config import SpikeTrains, SpikingConfig
 from benchmarks.tasks import data_folder
+from benchmarks.tasks.checksums import verify
 from benchmarks.tasks.dataset import Dataset, Split
 from benchmarks.tasks.spike_trains import Recordings, recording
 from benchmarks.tasks.tonic_data import from_tonic, tonic_folder
@@ -22,6 +24,7 @@ CLASSES = 10
 TRAINING, TEST = 60_000, 10_000
 LONGEST_MS = 400.0  # the recordings take 300 to 340 ms
 SUBSET = "nmnist_subset"
+EVENT_BYTES = 5  # in a file of the full data set
 
 
 class NMNISTData(SpikeTrains):
@@ -54,8 +57,9 @@ class NMNIST:
 
     def load(self, config, data_dir) -> Dataset:
         folder = tonic_folder(data_folder.chosen(data_dir), "NMNIST")
-        read = _readers(folder)
-        train, test = (read(part) for part in ("train", "test"))
+        subset = None if (folder / "NMNIST").is_dir() else next(iter(sorted(folder.glob(f"{SUBSET}/*.npz"))), None)
+        verified = None if subset is None else verify([subset], config)
+        train, test = (Files(folder, part) if subset is None else Subset(subset, part) for part in ("train", "test"))
         order = np.random.default_rng(0).permutation(len(train))  # the full data set comes class by class
         held_out = round(config.validation_share * len(train))
         available = len(train) - held_out
@@ -71,27 +75,47 @@ class NMNIST:
             train=_split(train, order[:size], config),
             validation=_split(train, order[available:], config),
             test=_split(test, tested, config),
+            verified=verified,
         )
 
 
-def _readers(folder):
-    """`read(part)`, part "train" or "test", whose `[i]` is `(events, label)`, events having x, y, p and t in us."""
-    subset = None if (folder / "NMNIST").is_dir() else next(iter(sorted(folder.glob(f"{SUBSET}/*.npz"))), None)
-    if subset is None:
-        return lambda part: from_tonic("NMNIST", folder, train=part == "train")
-    return lambda part: Subset(subset, part)
+class Files:
+    """One part, "train" or "test", of the full data set, a file a recording; `[i]` is `(events, label)`."""
+
+    def __init__(self, folder, part):
+        self.recordings = from_tonic("NMNIST", folder, train=part == "train")
+
+    def __len__(self):
+        return len(self.recordings)
+
+    def __getitem__(self, index):
+        path = Path(self.recordings.data[index])
+        try:
+            rest = path.stat().st_size % EVENT_BYTES
+            if rest:
+                raise ValueError(f"it ends {rest} bytes into an event of {EVENT_BYTES}")
+            return self.recordings[index]
+        except Exception as error:  # tonic returns or raises whatever a damaged file makes of itself
+            raise DataMissing(f"{path} cannot be read as a recording of N-MNIST ({error}).") from None
+
+    def name(self, index):
+        return self.recordings.data[index]
 
 
 class Subset:
-    """One part of a file of recordings: arrays `x_PART`, `y_PART`, `p_PART`, `t_PART`, cut by `offsets_PART`."""
+    """One part of a file of recordings: arrays `x_PART`, `y_PART`, `p_PART`, `t_PART`, cut by `offsets_PART`.
+
+    `[i]` is `(events, label)`.
+    """
 
     def __init__(self, path, part):
         names = ("x", "y", "p", "t", "offsets", "label")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[f"{name}_{part}"] for name in names}
-        except (KeyError, ValueError, OSError) as error:
+        except Exception as error:  # a damaged zip raises many types
             raise DataMissing(f"{path.name} cannot be read as recordings of N-MNIST ({error}).") from None
+        self.path = path
         self.offsets, self.labels = arrays.pop("offsets"), arrays.pop("label")
         self.events = arrays
         lengths = {len(array) for array in arrays.values()}
@@ -109,12 +133,15 @@ class Subset:
         cut = slice(*self.offsets[index : index + 2])
         return {name: array[cut] for name, array in self.events.items()}, self.labels[index]
 
+    def name(self, index):
+        return f"recording {index} of {self.path.name}"
+
 
 def _split(source, chosen, config):
     events, labels = [], []
     for index in chosen:
         one, label = source[int(index)]
-        events.append(camera_events(one, config, f"recording {index} of N-MNIST"))
+        events.append(camera_events(one, config, source.name(index)))
         labels.append(label)
     labels = np.asarray(labels, "int32")
     outside = labels[(labels < 0) | (labels >= CLASSES)]
@@ -133,9 +160,11 @@ def camera_events(events, config, name):
         name: What to call the recording in an error.
 
     Raises:
-        DataMissing: an event is off the sensor, or the times are not a recording's.
+        DataMissing: there are no events, one is off the sensor, or the times are not a recording's.
     """
     x, y, p = (np.asarray(events[axis], "int64") for axis in "xyp")
+    if not x.size:
+        raise DataMissing(f"{name} holds no events.")
     for axis, values, size in (("x", x, SIDE), ("y", y, SIDE), ("p", p, 2)):
         outside = values[(values < 0) | (values >= size)]
         if outside.size:

@@ -149,7 +149,9 @@ def read_speech(task, folder, part, config) -> Speech:
                 _recording(times[index], units[index], config, f"recording {index} of {path.name}")
                 for index in range(len(labels))
             ]
-    except (KeyError, OSError) as error:
+    except DataMissing:
+        raise
+    except Exception as error:  # a damaged file raises many types
         raise DataMissing(f"{path.name} cannot be read as a file of {task.title} ({error}).") from None
     outside = labels[(labels < 0) | (labels >= task.classes)]
     if outside.size:

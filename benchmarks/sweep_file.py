@@ -243,7 +243,7 @@ def _sentence(error):
     problems = error.errors()
     problem = next((other for other in problems if other["type"] == "extra_forbidden"), problems[0])
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-    where = [str(part) for part in problem["loc"] if part not in ("range", "list")]
+    where = [str(part) for part in problem["loc"] if part not in ("range", "list", "int", "float")]
     name = ".".join(where)
     if not where:
         return message

@@ -185,8 +185,7 @@ class Journal(keras.callbacks.Callback):
     def restore(self, network, state, arrays):
         network.optimizer.build(network.trainable_variables)
         for name, variables in (("model", network.variables), ("optimizer", network.optimizer.variables)):
-            for variable, value in zip(variables, arrays[name], strict=True):
-                variable.assign(value)
+            checkpoints.assign(variables, arrays.get(name, []), self.run.out)
         self.epochs, self.best_epoch, self.best = state["epochs"], state["best_epoch"], arrays.get("best")
 
 

@@ -179,14 +179,17 @@ def _summarise(record):
 @app.command(epilog=EXIT_CODES)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with records, searched with its subfolders.")],
-    out: Annotated[Path | None, typer.Option(help="Where report.md and the plots go. Default DIR.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where report.html, report.md and figures go. Default DIR.")] = None,
     performance: Annotated[
         Path | None, typer.Option(metavar="PAGE.md", help="Write the page of the speed records instead.")
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="PAGE.md", help="Write the page of the training records, tables alone.")
+    ] = None,
     as_json: AsJson = False,
 ):
-    """Shows all training records of a folder beside the papers' figures and writes report.md and PNG plots; or writes
-    the page of its speed records."""
+    """Shows all training records of a folder beside the papers' figures and writes report.html and report.md; or writes
+    the page of its speed records, or of its training records."""
     with stops_clearly():
         if performance is not None:
             from benchmarks import performance_page
@@ -194,22 +197,27 @@ def report(
             return _show_written(performance_page.write(folder, performance), as_json)
         from benchmarks import report as reporting
 
-        gathered = reporting.gather(folder)
-        written = reporting.write(folder, out or folder)
+        found = reporting.read(folder)
+        for sentence in found.refused:
+            typer.echo(f"Left out: {sentence}", err=True)
+        if results is not None:
+            from benchmarks import results_page
+
+            return _show_written(results_page.write(found, results), as_json)
+        written = reporting.write(found, out or folder)
         if as_json:
-            return print(json.dumps({**gathered, "written": [str(path) for path in written]}, indent=2))
+            document = {**reporting.gather(found), "written": [str(path) for path in written]}
+            return print(json.dumps(document, indent=2))
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
         for column, header in reporting.SHOWN.items():
-            name = column == "run"
+            name = column == "source"
             table.add_column(header, no_wrap=not name, min_width=8 if name else None, overflow="fold")
-        for cells in reporting.rows(gathered):
+        for cells in reporting.rows(found):
             table.add_row(*(cells[column] for column in reporting.SHOWN))
         console = Console(highlight=False)
         console.print(table)
-        if any(not run["complete"] for run in gathered["runs"]):
-            console.print(reporting.FOOTNOTE)
-        for gap in gathered["gaps"]:
-            console.print(reporting.describe_gap(gap))
+        for sentence in reporting.footnotes(found):
+            console.print(sentence)
         _show_written(written, as_json=False)
 
 

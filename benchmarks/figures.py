@@ -26,6 +26,17 @@ def three_digits(value) -> str:
     return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
 
 
+def with_deviation(pair, write) -> str:
+    """`98.1 ± 0.2%` of `[mean, standard deviation]`, the mean alone without a deviation.
+
+    `write` is one of the functions above.
+    """
+    if pair is None:
+        return "-"
+    mean, deviation = pair
+    return write(mean) if deviation is None else f"{write(mean).removesuffix('%')} ± {write(deviation)}"
+
+
 def units(value) -> str:
     """`128`; of several layers `3x256`, or `512-256` where they differ."""
     if not isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""PNG plots of runs with a read-out at every step: the panels A to F of figure 3 of Subramoney 2023, and their cost.
+"""Figures of runs with a read-out at every step: the panels A to F of figure 3 of Subramoney 2023, and their cost.
 
 Lines are means over seeds, bands their standard errors; a colour is a parameter sparsity.
 """
@@ -6,7 +6,8 @@ Lines are means over seeds, bands their standard errors; a colour is a parameter
 import numpy as np
 
 from benchmarks.online_report import GRADIENTS, Study, Variant
-from benchmarks.plots import as_png, plt
+from benchmarks.plots import legend
+from benchmarks.svg import as_svg, plt
 
 LINES = dict(zip(GRADIENTS, ("-", "-.", "--", ":"), strict=True))
 NAMES = {
@@ -19,8 +20,8 @@ NAMES = {
 }
 
 
-def plots(study: Study) -> dict[str, bytes]:
-    """`{name: PNG}`: the panels of each gradient, and what accuracy cost where multiply-adds were counted."""
+def plots(study: Study) -> dict[str, str]:
+    """`{name: SVG element}`: the panels of each gradient, and what accuracy cost where multiply-adds were counted."""
     found = {}
     for gradient in GRADIENTS:
         if study.of(gradient=gradient):
@@ -30,7 +31,7 @@ def plots(study: Study) -> dict[str, bytes]:
     return found
 
 
-def panels(study: Study, gradient: str) -> bytes:
+def panels(study: Study, gradient: str) -> str:
     """Figure 3 for one gradient: A to D with activity sparsity, E and F without; an empty panel says what it lacks."""
     figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
     good, adjusted = study.measure, "compute_adjusted_iterations"
@@ -53,12 +54,12 @@ def panels(study: Study, gradient: str) -> bytes:
         if x:
             panel.set_xscale("log")
         panel.grid(alpha=0.3)
-    _legend(figure, axes.flat)
+    legend(figure, axes.flat)
     figure.suptitle(f"{study.title}, {gradient}")
-    return as_png(figure)
+    return as_svg(figure)
 
 
-def costs(study: Study) -> bytes:
+def costs(study: Study) -> str:
     """A panel a model: how good it was against the multiply-adds that were counted until then."""
     models = [model for model in ("egru", "gru") if study.of(model=model)]
     figure, axes = plt.subplots(
@@ -69,9 +70,9 @@ def costs(study: Study) -> bytes:
             _curve(panel, variant, "multiply_adds", study.measure, LINES[variant.gradient], variant.gradient)
         panel.set(title=model.upper(), xlabel=NAMES["multiply_adds"], ylabel=NAMES[study.measure], xscale="log")
         panel.grid(alpha=0.3)
-    _legend(figure, axes[0])
+    legend(figure, axes[0])
     figure.suptitle(study.title)
-    return as_png(figure)
+    return as_svg(figure)
 
 
 def _curve(panel, variant: Variant, x, y, line="-", prefix=None) -> bool:
@@ -83,7 +84,7 @@ def _curve(panel, variant: Variant, x, y, line="-", prefix=None) -> bool:
     if x == "multiply_adds":
         places = np.cumsum(places, axis=1)
     values, places = np.array(values), np.mean(places, axis=0)
-    color = plt.get_cmap("viridis")(0.95 * variant.parameter_sparsity)
+    color = plt.get_cmap("viridis")(0.25 + 0.6 * variant.parameter_sparsity)  # seen on light and dark pages
     label = f"{100 * variant.parameter_sparsity:g}% parameter sparsity"
     mean = values.mean(axis=0)
     panel.plot(places, mean, line, color=color, label=label if prefix is None else f"{prefix}, {label}")
@@ -91,12 +92,3 @@ def _curve(panel, variant: Variant, x, y, line="-", prefix=None) -> bool:
         error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
         panel.fill_between(places, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
     return True
-
-
-def _legend(figure, axes):
-    """One legend for all panels."""
-    entries: dict = {}
-    for panel in axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, fontsize="small")

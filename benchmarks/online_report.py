@@ -4,10 +4,11 @@ It lays the records out as Subramoney 2023 (section 6, figure 3) does, mean and 
 """
 
 import math
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
 from benchmarks.figures import decimal, number, share, three_digits, units
+from benchmarks.seeds import mean_and_error
 
 GRADIENTS = ("rtrl", "snap-2", "snap-1", "bptt")
 COLUMNS = (
@@ -85,6 +86,11 @@ def is_online(record) -> bool:
     return "parameter_sparsity" in record["config"]
 
 
+def others(setting):
+    """The `Setting` without runs with a read-out at every step, which have studies of their own."""
+    return setting._replace(groups=[group for group in setting.groups if not is_online(group.first)])
+
+
 def studies(records) -> list[Study]:
     """The studies of those records that are of runs with a read-out at every step."""
     groups: dict = {}
@@ -101,33 +107,28 @@ def studies(records) -> list[Study]:
     ]
 
 
-def mean_and_error(values) -> tuple[float, float | None]:
-    """Mean and standard error; None for the error of one value."""
-    return fmean(values), None if len(values) < 2 else stdev(values) / math.sqrt(len(values))
-
-
 def table(study) -> list[dict]:
     """A row a variant: numbers, lists `[mean, standard error]` among them; None where one is not known."""
     return [_row(study, variant) for variant in study.variants]
 
 
-def to_markdown(study, images=()) -> list[str]:
-    """The lines of the study's section."""
+def note(study) -> str:
+    """What the columns of its table are."""
     figure = "accuracy" if study.measure == "val_accuracy" else "loss"
-    lines = [
-        f"### {study.title}",
-        "",
+    return (
         f"Mean and standard error over seeds. 'validation' and 'test' are {figure}, of the epoch that was best on "
         "validation; influence sparsity is of that epoch's training, over the columns of live parameters and over all "
         "columns. Multiply-adds are those on the influence, counted by the op, of a batch; seconds are of the whole "
-        "run with its evaluations.",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-    ]
+        "run with its evaluations."
+    )
+
+
+def cells(study) -> list[list]:
+    """The rows of its table as text, in the order of `COLUMNS`."""
     write = share if study.measure == "val_accuracy" else three_digits
+    found = []
     for row in table(study):
-        cells = {
+        texts = {
             **row,
             "parameter sparsity": f"{100 * row['parameter sparsity']:g}%",
             "seeds": str(row["seeds"]),
@@ -139,8 +140,8 @@ def to_markdown(study, images=()) -> list[str]:
             "multiply-adds an iteration": number(row["multiply-adds an iteration"]),
             "seconds": decimal(row["seconds"]),
         }
-        lines.append("| " + " | ".join(cells[column] for column in COLUMNS) + " |")
-    return [*lines, "", *(f"![{image.removesuffix('.png')}]({image})" for image in images)]
+        found.append([texts[column] for column in COLUMNS])
+    return found
 
 
 def _row(study, variant):

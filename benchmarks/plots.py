@@ -1,41 +1,121 @@
-"""PNG plots of a report: learning curves, sparsity over the epochs, and heat maps over two sparsities."""
+"""Figures of a report: learning curves, sparsity while training, events, heat maps. Each is an SVG element, or None.
 
-import io
+A model has one colour everywhere; groups of one model are told apart by their dashes.
+"""
 
-import matplotlib
+from typing import NamedTuple
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from benchmarks.learning_speed import updates
+from benchmarks.seeds import Group
+from benchmarks.sparsities import SPARSITIES
 from benchmarks.sparsity_grid import MORE_IS_BETTER, written
+from benchmarks.svg import INK, MODEL_COLOURS, as_svg, plt
 
-SPARSITIES = {"activity_sparsity": "-", "backward_sparsity": "--", "surrogate_sparsity": ":"}
-
-
-def accuracy_curves(runs) -> bytes | None:
-    """Training and validation accuracy of every run, `{label: record}`; None where no run has any."""
-    runs = _with(runs, "val_accuracy")
-    return _plot(runs, {"accuracy": ":", "val_accuracy": "-"}, ylabel="accuracy", ylim=(0.0, 1.02)) if runs else None
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v")
+MOST = len(DASHES)  # groups of a model in one figure
+RASTERS = 3  # groups whose events are shown
 
 
-def perplexity_curves(runs) -> bytes | None:
-    """Validation perplexity of every run; None where no run has any."""
-    runs = _with(runs, "val_perplexity")
-    return _plot(runs, {"val_perplexity": "-"}, ylabel="perplexity", yscale="log") if runs else None
+class Line(NamedTuple):
+    """A group and how it is drawn."""
+
+    group: Group
+    colour: str
+    dash: object
+    marker: str
 
 
-def sparsity_curves(runs) -> bytes | None:
-    """Sparsities on the validation sample of every run that has them; None where none has."""
-    runs = _with(runs, "activity_sparsity")
-    return _plot(runs, SPARSITIES, ylabel="share of zeros", ylim=(0.0, 1.02)) if runs else None
+def lines(setting) -> list[Line]:
+    """The groups of a setting, of each model the best `MOST` on validation."""
+    found = []
+    for model in dict.fromkeys(group.model for group in setting.groups):
+        groups = [group for group in setting.groups if group.model == model]
+        groups = sorted(groups, key=lambda group: _badness(group, setting.measure))[:MOST]
+        for group, dash, marker in zip(groups, DASHES, MARKERS, strict=False):
+            found.append(Line(group, MODEL_COLOURS.get(model, INK), dash, marker))
+    return found
 
 
-PLOTS = {"accuracy": accuracy_curves, "perplexity": perplexity_curves, "sparsity": sparsity_curves}
+def learning_curves(setting) -> str | None:
+    """The validation figure against epochs and against updates: means over seeds, in a band of a standard deviation."""
+    measure = f"val_{setting.measure}"
+    drawn = [line for line in lines(setting) if line.group.epochs(measure)]
+    if not drawn:
+        return None
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    for line in drawn:
+        values = np.array(line.group.epochs(measure))
+        length = values.shape[1]
+        for panel, places in zip(panels, (range(1, length + 1), updates(line.group.first)[:length]), strict=True):
+            _band(panel, places, values, line)
+    panels[0].set(xlabel="epoch", ylabel=f"validation {setting.measure}")
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[1].set(xlabel="updates of the weights")
+    if setting.measure == "accuracy":
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    else:
+        panels[0].set_yscale("log")
+    legend(figure, panels)
+    return as_svg(figure)
 
 
-def heat_maps(grid) -> bytes:
+def sparsity_curves(setting) -> str | None:
+    """A row a measure, a column a layer: shares of zeros on the validation sample after each epoch."""
+    drawn = [line for line in lines(setting) if line.group.epochs("activity_sparsity")]
+    if not drawn:
+        return None
+    layers = list(dict.fromkeys(name for line in drawn for name in line.group.layers()))
+    columns = ["all layers", *layers] if len(layers) != 1 else ["all layers"]
+    shape = (len(SPARSITIES), len(columns))
+    size = (2.0 + 3.4 * len(columns), 1.0 + 2.0 * len(SPARSITIES))
+    figure, panels = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey=True)
+    for (row, column), panel in np.ndenumerate(panels):
+        measure, layer = SPARSITIES[row], columns[column]
+        for line in drawn:
+            values = line.group.epochs(measure) if column == 0 else line.group.of_layer(layer, measure)
+            if values:
+                _band(panel, range(1, len(values[0]) + 1), np.array(values), line)
+        panel.set_ylim(-0.02, 1.02)
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if row == 0:
+            panel.set_title(layer)
+        if column == 0:
+            panel.set_ylabel(measure.replace("_", " "))
+        if row == shape[0] - 1:
+            panel.set_xlabel("epoch")
+    legend(figure, panels.flat)
+    return as_svg(figure)
+
+
+def rasters(setting) -> str | None:
+    """A column a group, a row a layer: who had an event when, in one sequence of the validation split."""
+    drawn = [line for line in lines(setting) if line.group.first["events"]][:RASTERS]
+    if not drawn:
+        return None
+    rows = max(len(line.group.first["events"]) for line in drawn)
+    size = (1.0 + 4.2 * len(drawn), 0.8 + 2.2 * rows)
+    figure, panels = plt.subplots(rows, len(drawn), figsize=size, layout="constrained", squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for column, line in zip(panels.T, drawn, strict=True):
+        for panel, (layer, events) in zip(column, line.group.first["events"].items(), strict=False):
+            picture = np.zeros((events["units"], events["steps"], 4))  # transparent where nothing happens
+            picture[events["unit"], events["step"]] = to_rgba(line.colour)
+            panel.set_axis_on()
+            panel.grid(visible=False)
+            panel.imshow(picture, aspect="auto", interpolation="none", origin="lower")
+            panel.set(ylabel=f"{layer}: unit", xlabel="step")
+        column[0].set_title(line.group.label, fontsize=10, wrap=True)
+    return as_svg(figure)
+
+
+def heat_maps(grid) -> str:
     """One panel a figure of a `Grid`, the value written in each cell that has one; yellow is better than blue."""
     shape = (1 + 0.9 * len(grid.columns), 1.5 + 0.45 * len(grid.rows))
     figure, panels = plt.subplots(
@@ -47,8 +127,9 @@ def heat_maps(grid) -> bytes:
         sharey=True,
     )
     for axes, (name, values) in zip(panels[0], grid.figures.items(), strict=True):
-        table = np.array(values, dtype=float)  # None becomes NaN, which stays white
-        axes.imshow(table, cmap="viridis" if name in MORE_IS_BETTER else "viridis_r", aspect="auto", alpha=0.6)
+        table = np.array(values, dtype=float)  # None becomes NaN, which stays empty
+        axes.grid(visible=False)
+        axes.imshow(table, cmap="cividis" if name in MORE_IS_BETTER else "cividis_r", aspect="auto", alpha=0.45)
         for (row, column), value in np.ndenumerate(table):
             if not np.isnan(value):
                 axes.text(column, row, written(name, value), ha="center", va="center", fontsize="small")
@@ -56,35 +137,32 @@ def heat_maps(grid) -> bytes:
         axes.set_xticks(range(len(grid.columns)), [f"{100 * share:.0f} %" for share in grid.columns])
         axes.set_yticks(range(len(grid.rows)), grid.rows)
     figure.suptitle(grid.title)
-    return as_png(figure)
+    return as_svg(figure)
 
 
-def _with(runs, measure):
-    return {label: record for label, record in runs.items() if _known(record["epochs"], measure)}
+def legend(figure, panels):
+    """One legend for all panels, below them."""
+    entries: dict = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    longest = max(map(len, entries), default=1)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=max(1, min(4, 90 // longest)))
 
 
-def _plot(runs, measures, **axis):
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for number, (label, record) in enumerate(runs.items()):
-        for measure, line in measures.items():
-            points = _known(record["epochs"], measure)
-            if points:
-                name = measure.replace("val_", "validation ").replace("_", " ")
-                axes.plot(*zip(*points, strict=True), line, color=f"C{number % 10}", label=f"{label}: {name}")
-    axes.set(xlabel="epoch", **axis)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    return as_png(figure)
+def _band(panel, places, values, line):
+    """Mean and standard deviation of `values` `[runs, places]`."""
+    mean = values.mean(axis=0)
+    single = {"marker": line.marker} if len(mean) == 1 else {}
+    panel.plot(places, mean, linestyle=line.dash, color=line.colour, label=line.group.label, **single)
+    if len(values) > 1:
+        deviation = values.std(axis=0, ddof=1)
+        panel.fill_between(places, mean - deviation, mean + deviation, color=line.colour, alpha=0.15, linewidth=0)
 
 
-def as_png(figure) -> bytes:
-    """The figure as a PNG, and closed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    plt.close(figure)
-    return buffer.getvalue()
-
-
-def _known(epochs, measure):
-    return [(epoch["epoch"], epoch[measure]) for epoch in epochs if epoch.get(measure) is not None]
+def _badness(group, measure):
+    """Orders groups by their validation figure, the best first and those without one last."""
+    value = group.mean(f"validation_{measure}")
+    if value is None:
+        return float("inf")
+    return value if measure == "perplexity" else -value

@@ -1,232 +1,162 @@
-"""Reads the run records of a folder and lays them beside the papers' figures: tables, a Markdown file, plots."""
+"""Reads the run records of a folder and lays them beside the papers' figures: JSON, a page, Markdown."""
 
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import online_report, record_files, records, sparsity_grid
+from benchmarks import learning_speed, online_report, record_files, records, seeds, sparsity_grid
 from benchmarks.checkpoints import write_atomically
 from benchmarks.errors import CannotRun
-from benchmarks.figures import decimal, number, share, units
+from benchmarks.figures import number, share
+from benchmarks.gaps import describe, gaps
 from benchmarks.papers import PUBLISHED
+from benchmarks.report_rows import group_figures, group_row, published_row
+from benchmarks.tradeoff import tradeoffs
 
-COLUMNS = (
-    "run",
-    "task",
-    "preset",
-    "model",
-    "units",
-    "parameters",
-    "test accuracy",
-    "validation accuracy",
-    "test perplexity",
-    "validation perplexity",
-    "activity sparsity",
-    "backward sparsity",
-    "surrogate sparsity",
-    "pruning",
-    "parameter sparsity",
-    "recurrent parameter sparsity",
-    "effective MACs",
-    "dense MACs",
-    "model gzip KB",
-    "unpruned gzip KB",
-    "minutes",
-)
 # A terminal is narrow: a header each for these cells, of which `test` is accuracy or perplexity, as the task has it.
 SHOWN = {
-    "run": "run",
+    "source": "run",
     "task": "task",
     "preset": "preset",
     "model": "model",
     "units": "units",
+    "seeds": "seeds",
     "test": "test",
     "activity sparsity": "silent",
     "backward sparsity": "backw.",
     "recurrent parameter sparsity": "pruned",
     "effective MACs": "MACs",
 }
-
-
-# What is equal between two runs whose models are compared.
-SAME = ("task", "preset", "units", "pruning", "seed")
 FOOTNOTE = "* trained or tested on part of the data"
 
 
-def gather(folder) -> dict:
-    """`{"runs": [...], "published": [...], "gaps": [...], "grids": [...], "studies": [...]}`, ready for JSON.
+class Report(NamedTuple):
+    """The records of a folder.
 
-    `published` holds the papers' rows for the tasks of the runs. `gaps` compares runs of the same task, preset, units,
-    pruning and seed: the EGRU's test accuracy, or perplexity, less that of each dense model. `grids` lay out runs, and
-    the speed records of the folder, by activity and parameter sparsity. `studies` are tables over the seeds of runs
-    with a read-out at every step, which have no part in gaps and grids.
+    runs: `[(name, record)]`, the name being the run's folder as seen from `folder`.
+    settings: The same as groups that differ in seeds alone.
+    refused: Sentences about files that could not be read.
     """
-    found = record_files.read(folder).found
-    runs = [_row(path.relative_to(folder), record) for path, record in found]
-    tasks = {run["task"] for run in runs}
-    others = [run for run, (_, record) in zip(runs, found, strict=True) if not online_report.is_online(record)]
-    studies = online_report.studies([record for _, record in found])
+
+    folder: Path
+    runs: list
+    settings: list
+    refused: list
+
+    @property
+    def studies(self) -> list:
+        return online_report.studies([record for _, record in self.runs])
+
+    @property
+    def gaps(self) -> list:
+        """Of runs without a read-out at every step: the others have studies."""
+        return [gap for setting in self.settings for gap in gaps(online_report.others(setting))]
+
+    @property
+    def grids(self) -> list:
+        rows = [_row(name, record) for name, record in self.runs if not online_report.is_online(record)]
+        return sparsity_grid.of_runs(rows) + sparsity_grid.of_speed(self.folder)
+
+
+def read(folder) -> Report:
+    """The report of a folder.
+
+    Raises:
+        ConfigError: the folder does not exist, or holds no record that can be read.
+    """
+    folder = Path(folder)
+    files = record_files.read(folder)
+    runs = [(_name(path.relative_to(folder)), record) for path, record in files.found]
+    return Report(folder, runs, seeds.settings(runs), files.refused)
+
+
+def gather(report) -> dict:
+    """What the report knows, ready for JSON.
+
+    `runs` are the records without their epochs; `groups` are runs that differ in seeds alone, with `[mean, standard
+    deviation]`. `published` holds the papers' rows for their tasks. `gaps` compares groups of the same task, preset,
+    data, units and pruning: the EGRU's test accuracy, or perplexity, less that of each dense model. `learning_speed`
+    and `tradeoffs` are tables of groups. `grids` lay out runs, and the speed records of the folder, by activity and
+    parameter sparsity. `studies` are tables over the seeds of runs with a read-out at every step, which have no part in
+    gaps and grids. `refused` names the files that could not be read.
+    """
+    tasks = {setting.task for setting in report.settings}
+    speeds = [learning_speed.table(setting) for setting in report.settings]
+    curves = [[curve._asdict() for curve in tradeoffs(setting)] for setting in report.settings]
+    places = [{"task": s.task, "preset": s.preset, "dataset": s.dataset} for s in report.settings]
     return {
-        "runs": runs,
-        "published": [row._asdict() for row in PUBLISHED if row.task in tasks],
-        "gaps": _gaps(others),
-        "studies": [{"title": study.title, "rows": online_report.table(study)} for study in studies],
-        "grids": [grid._asdict() for grid in sparsity_grid.of_runs(others) + sparsity_grid.of_speed(folder)],
+        "runs": [_row(name, record) for name, record in report.runs],
+        "groups": [group_figures(setting, group) for setting in report.settings for group in setting.groups],
+        "published": [row.as_json() for row in PUBLISHED if row.task in tasks],
+        "gaps": report.gaps,
+        "learning_speed": [
+            {**place, "accuracy": learning_speed.ACCURACY, "rows": rows}
+            for place, rows in zip(places, speeds, strict=True)
+            if rows
+        ],
+        "tradeoffs": [{**place, "curves": found} for place, found in zip(places, curves, strict=True) if found],
+        "studies": [{"title": study.title, "rows": online_report.table(study)} for study in report.studies],
+        "grids": [grid._asdict() for grid in report.grids],
+        "refused": report.refused,
     }
 
 
-def write(folder, out) -> list:
-    """Writes `report.md` and the PNG plots of each task into `out`; returns their paths.
+def write(report, out) -> list:
+    """Writes `report.html`, `report.md` and the figures of the latter into `out`; returns their paths.
 
     Raises:
-        CannotRun: matplotlib is not installed.
+        CannotRun: matplotlib or jinja2 is not installed.
         CannotWrite: `out` cannot be written to.
     """
     try:
-        from benchmarks import online_plots, plots
+        from benchmarks import report_html, report_markdown, report_view, svg
     except ImportError as error:
-        raise CannotRun(f'the plots need matplotlib, `pip install "keras-egru[benchmarks]"` ({error}).') from None
-    out, written = Path(out), []
-    by_task: dict = {}
-    found = record_files.read(folder).found
-    for path, record in found:
-        if not online_report.is_online(record):
-            by_task.setdefault(record["task"], {})[_label(path.relative_to(folder), record)] = record
-    for task, runs in by_task.items():
-        for name, plot in plots.PLOTS.items():
-            png = plot(runs)
-            if png is not None:
-                written.append(out / f"{task}-{name}.png")
-                write_atomically(written[-1], png)
-    gathered = gather(folder)
-    for grid in gathered["grids"]:
-        written.append(out / f"{grid['stem']}.png")
-        write_atomically(written[-1], plots.heat_maps(sparsity_grid.Grid(**grid)))
-    markdown = to_markdown(gathered, [path.name for path in written])
-    for study in online_report.studies([record for _, record in found]):
-        images = {f"{study.stem}-{name}.png": png for name, png in online_plots.plots(study).items()}
-        for name, png in images.items():
-            written.append(out / name)
-            write_atomically(written[-1], png)
-        markdown += "\n" + "\n".join(online_report.to_markdown(study, images)) + "\n"
-    write_atomically(out / "report.md", markdown.encode())
-    return [out / "report.md", *written]
+        raise CannotRun(
+            f'the report needs matplotlib and jinja2, `pip install "keras-egru[benchmarks]"` ({error}).'
+        ) from None
+    tasks, further = report_view.tasks(report.settings), report_view.further(report.grids, report.studies)
+    sentences = [describe(gap) for gap in report.gaps]
+    figures = [figure for task in tasks for setting in task.settings for figure in setting.figures]
+    figures += [figure for section in further for figure in section.figures]
+    files = {Path(out) / f"{figure.name}.svg": svg.to_file(figure.svg) for figure in figures}
+    files[Path(out) / "report.html"] = report_html.page(report, tasks, further, sentences).encode()
+    files[Path(out) / "report.md"] = report_markdown.document(report, tasks, further, sentences).encode()
+    for path, content in files.items():
+        write_atomically(path, content)
+    return list(reversed(files))
 
 
-def rows(gathered) -> list:
-    """The table's cells, a dictionary from column to string a row: task by task, our runs first, then the papers'."""
-    ours = [_cells(run) for run in gathered["runs"]]
-    theirs = [_cells(row) for row in gathered["published"]]
-    return sorted(ours + theirs, key=lambda cells: cells["task"])
+def rows(report) -> list:
+    """The cells of a terminal's table, a dictionary a row: task by task, our groups first, then the papers'."""
+    found = []
+    for setting in report.settings:
+        for group in setting.groups:
+            part = "" if setting.dataset["complete"] else "*"
+            means = {
+                name: share(group.mean(name.replace(" ", "_"))) for name in ("activity sparsity", "backward sparsity")
+            }
+            means |= {"effective MACs": number(group.mean("effective_macs")), "seeds": str(len(group.seeds))}
+            found.append({**group_row(setting, group).cells, **means, "preset": setting.preset + part})
+    tasks = {setting.task for setting in report.settings}
+    theirs = [published_row(row).cells | {"preset": "-", "seeds": "-"} for row in PUBLISHED if row.task in tasks]
+    return sorted(found + theirs, key=lambda cells: cells["task"])
 
 
-def _cells(row):
-    published = "source" in row
-    accuracy = row["accuracy"] if published else row["test_accuracy"]
-    perplexity = row["perplexity"] if published else row["test_perplexity"]
+def footnotes(report) -> list:
+    """Sentences below the terminal's table."""
+    partial = any(not setting.dataset["complete"] for setting in report.settings)
+    return [*([FOOTNOTE] if partial else []), *map(describe, report.gaps)]
+
+
+def _row(name, record):
+    without = ("config", "epochs", "versions", "machine", "events")
     return {
-        "task": row["task"],
-        "preset": "-" if published else row["preset"] + ("" if row["complete"] else "*"),
-        "model": row["model"],
-        "units": units(row["units"]),
-        "parameters": number(row.get("parameters")),
-        "test": decimal(perplexity) if accuracy is None else share(accuracy),
-        "test accuracy": share(accuracy),
-        "validation accuracy": share(row.get("validation_accuracy")),
-        "test perplexity": decimal(perplexity),
-        "validation perplexity": decimal(row.get("validation_perplexity")),
-        "activity sparsity": share(row["activity_sparsity"]),
-        "backward sparsity": share(row.get("backward_sparsity")),
-        "surrogate sparsity": share(row["surrogate_sparsity"]),
-        "pruning": row.get("pruning") or "-",
-        "parameter sparsity": share(row.get("parameter_sparsity")),
-        "recurrent parameter sparsity": share(row.get("recurrent_parameter_sparsity")),
-        "effective MACs": number(row["effective_macs"]),
-        "dense MACs": number(row.get("dense_macs")),
-        "model gzip KB": _kilobytes(row, "model_gzip"),
-        "unpruned gzip KB": _kilobytes(row, "unpruned_model_gzip"),
-        "minutes": decimal(row.get("seconds") and row["seconds"] / 60),
-        "run": row["source"] if published else row["run"],
-    }
-
-
-def to_markdown(gathered, images=()) -> str:
-    """The report as a Markdown document."""
-    lines = [
-        "# Benchmark report",
-        "",
-        "Test figures are those of the epoch that was best on validation. Sparsities are shares of zeros on the test",
-        "set; what the papers call backward sparsity is the column 'surrogate sparsity'. MACs are per sequence step.",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(cells[column] for column in COLUMNS) + " |" for cells in rows(gathered)),
-        "",
-        *([FOOTNOTE, ""] if any(not run["complete"] for run in gathered["runs"]) else []),
-    ]
-    for gap in gathered["gaps"]:
-        lines.append(f"- {describe_gap(gap)}")
-    for grid in gathered["grids"]:
-        lines += ["", *sparsity_grid.to_markdown(sparsity_grid.Grid(**grid))]
-    lines += ["", *(f"![{image.removesuffix('.png')}]({image})" for image in images)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def describe_gap(gap) -> str:
-    if gap["figure"] == "test_accuracy":
-        difference = f"{100 * gap['difference']:+.2f} points of test accuracy"
-    else:
-        difference = f"{gap['difference']:+.2f} of test perplexity"
-    pruned = f", pruned {gap['pruning']}" if gap["pruning"] else ""
-    return (
-        f"{gap['task']} ({gap['preset']}, {units(gap['units'])} units{pruned}, seed {gap['seed']}): EGRU less "
-        f"{gap['peer'].upper()}: {difference}"
-    )
-
-
-def _row(path, record):
-    kept = {
-        name: record.get(name) for name in records.FIELDS if name not in ("config", "epochs", "versions", "machine")
-    }
-    return {
-        **kept,
+        **{field: record[field] for field in records.FIELDS if field not in without},
         "units": record["config"].get("units"),
-        "pruning": _pruning(record["config"]),
+        "pruning": seeds.pruning(record["config"]),
         "complete": record["dataset"]["complete"],
-        "run": str(path.parent if path.name == records.FILE and path.parent != Path(".") else path),
+        "run": name,
     }
 
 
-def _gaps(runs):
-    def key(run):
-        return tuple(run[name] for name in SAME)
-
-    return [
-        {
-            **dict(zip(SAME, key(ours), strict=True)),
-            "peer": peer["model"],
-            "figure": figure,
-            "difference": ours[figure] - peer[figure],
-        }
-        for ours in runs
-        if ours["model"] == "egru"
-        for peer in runs
-        if peer["model"] != "egru" and key(peer) == key(ours)
-        for figure in ("test_accuracy", "test_perplexity")
-        if ours[figure] is not None and peer[figure] is not None
-    ]
-
-
-def _pruning(config):
-    """Such as `80% 1x16 recurrent`; None of an unpruned run."""
-    if config.get("prune") is None:
-        return None
-    return f"{100 * config['prune']:g}% {'x'.join(map(str, config['block']))} {config['prune_weights']}"
-
-
-def _label(path, record):
-    name = path.parent if path.name == records.FILE and path.parent != Path(".") else path.stem
-    return f"{record['model']} ({name})"
-
-
-def _kilobytes(row, name):
-    sizes = row.get("model_bytes")
-    return number(sizes and sizes[name] / 1e3)
+def _name(path):
+    return str(path.parent if path.name == records.FILE and path.parent != Path(".") else path)

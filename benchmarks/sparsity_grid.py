@@ -74,23 +74,17 @@ def of_speed(folder) -> list[Grid]:
     return [grid for grid in grids if grid is not None]
 
 
-def to_markdown(grid) -> list[str]:
-    """The lines of the grid's section: a table whose cells hold all its figures."""
-    names = " / ".join(grid.figures)
-    lines = [
-        f"### {grid.title}: {names}",
-        "",
-        "| | " + " | ".join(f"{100 * c:.0f} % zero" for c in grid.columns) + " |",
-    ]
-    lines.append("|" + "---|" * (1 + len(grid.columns)))
+def table(grid) -> tuple[list, list]:
+    """Headers and rows of text; a cell holds all figures of the grid."""
+    rows = []
     for i, row in enumerate(grid.rows):
         cells = [[(name, values[i][j]) for name, values in grid.figures.items()] for j in range(len(grid.columns))]
         cells = [
             "-" if all(value is None for _, value in cell) else " / ".join(written(*figure) for figure in cell)
             for cell in cells
         ]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([row, *cells])
+    return ["", *(f"{100 * c:.0f} % zero" for c in grid.columns)], rows
 
 
 def written(name, value) -> str:

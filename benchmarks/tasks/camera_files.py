@@ -1,8 +1,8 @@
 """Events from the files that event cameras and published data sets of their recordings come in.
 
-Decoding is done by `tonic`, by `expelliarmus`, which tonic brings along, by `aedat` and by `scipy`. They return
-whatever a damaged file makes of itself, or raise anything: what they return is checked here, and so is the length of
-files whose events all have one size.
+Decoding is done by `tonic`, by `expelliarmus`, which tonic brings along, by `aedat`, by `scipy` and by `evt3.py`. They
+return whatever a damaged file makes of itself, or raise anything: what they return is checked here, and so is the
+length of files whose events all have one size.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.errors import CannotRun, DataMissing
+from benchmarks.tasks import evt3
 
 EVENT = np.dtype([("x", "int16"), ("y", "int16"), ("p", "bool"), ("t", "int64")])
 LONGEST_S = 600  # a recording that seems to be longer has broken times
@@ -106,8 +107,10 @@ def _raw(path):
     version = re.search(r"evt ([23])\.|format EVT([23])", header)
     if version is None:
         raise DataMissing(f"{path} must begin with a header that says EVT 2.0 or EVT 3.0.")
-    version = version[1] or version[2]
-    return _decoded(path, f"evt{version}", header, start=0, event_bytes={"2": 4, "3": 2}[version])
+    if "2" in version.groups():
+        return _decoded(path, "evt2", header, start=0, event_bytes=4)
+    _check_length(path, path.stat().st_size - len(header), 2)
+    return evt3.decode(np.fromfile(path, "<u2", offset=len(header))), _size(header), LARGEST
 
 
 def _dat(path):

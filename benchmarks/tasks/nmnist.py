@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmarks.config import ClassifierConfig, Count, Positive
 from benchmarks.errors import ConfigError, DataMissing
@@ -32,12 +32,24 @@ class NMNISTData(SpikeTrains):
     polarity: Literal["merged", "both", "on", "off"] = Field(
         "merged", description="channels: a pixel each, a pixel and polarity each, or the events of one polarity"
     )
+    downscale: Count = Field(1, description="side of the square of pixels that share a channel: 1, 2, 17 or 34")
     validation_share: float = Field(0.1, gt=0.0, le=0.5, description="of the training recordings, the last of them")
     test_size: Count | None = Field(None, description="the first N test recordings; null for all")
 
+    @model_validator(mode="after")
+    def _divides_the_sensor(self):
+        if SIDE % self.downscale:
+            raise ValueError(f"downscale must divide {SIDE}, received {self.downscale}")
+        return self
+
     @property
     def channels(self) -> int:
-        return SIDE * SIDE * (2 if self.polarity == "both" else 1)
+        return self.side**2 * (2 if self.polarity == "both" else 1)
+
+    @property
+    def side(self) -> int:
+        """Channels along a side of the sensor."""
+        return SIDE // self.downscale
 
 
 class NMNISTConfig(NMNISTData, ClassifierConfig):
@@ -155,8 +167,8 @@ def camera_events(events, config, name):
 
     Args:
         events: Has arrays `x`, `y`, `p` (0 off, 1 on) and `t` in microseconds by these names.
-        config: `NMNISTData`. Merged, the polarities of a pixel share its channel `34 y + x`; in "both", the channels of
-            the on events come after those of the off events.
+        config: `NMNISTData`. Merged, the polarities of a pixel share its channel `side y + x`; in "both", the channels
+            of the on events come after those of the off events.
         name: What to call the recording in an error.
 
     Raises:
@@ -170,10 +182,11 @@ def camera_events(events, config, name):
         if outside.size:
             raise DataMissing(f"{name} must hold {axis} from 0 to {size - 1}, received {outside[0]}.")
     wanted = {"on": p == 1, "off": p == 0}.get(config.polarity, slice(None))
-    plane = p * SIDE * SIDE if config.polarity == "both" else 0
+    side, x, y = config.side, x // config.downscale, y // config.downscale
+    plane = p * side * side if config.polarity == "both" else 0
     return recording(
         np.asarray(events["t"], "float64")[wanted] / 1000.0,
-        (plane + y * SIDE + x)[wanted],
+        (plane + y * side + x)[wanted],
         steps=config.steps,
         dt=config.dt,
         channels=config.channels,

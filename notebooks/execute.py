@@ -18,7 +18,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-LOGGED = re.compile(r"([IW]\d{4} .*|WARNING: All log messages before absl.*|\s*)")  # a line
+# A line of TensorFlow's or LiteRT's log.
+LOGGED = re.compile(r"([IW]\d{4} .*|WARNING: All log messages before absl.*|INFO: Created TensorFlow Lite.*|\s*)")
 
 
 def without_logs(outputs):

@@ -24,6 +24,11 @@ class stops_clearly:
             raise typer.Exit(error.exit_code) from None
 
 
+def warn(sentence):
+    """Says on standard error what the person at the terminal should know of a run that goes on."""
+    Console(stderr=True, highlight=False).print(f"Warning: {sentence}", markup=False, soft_wrap=True)
+
+
 def command() -> str:
     """As it was typed, to be run again."""
     return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])

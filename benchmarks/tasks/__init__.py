@@ -14,10 +14,11 @@ from benchmarks.tasks.penn_treebank import PennTreebank
 from benchmarks.tasks.sequential_mnist import PermutedSequentialMNIST, SequentialMNIST
 from benchmarks.tasks.spiking_speech import SHD, SSC
 from benchmarks.tasks.spiral import Spiral
+from benchmarks.tasks.wikitext2 import WikiText2
 from benchmarks.tasks.yin_yang import YinYang
 
 _ALL = (
-    *(Spiral(), DelayedRecall(), SequentialMNIST(), PermutedSequentialMNIST(), PennTreebank()),
+    *(Spiral(), DelayedRecall(), SequentialMNIST(), PermutedSequentialMNIST(), PennTreebank(), WikiText2()),
     *(YinYang(), LatencyMNIST(), LatencyFashionMNIST(), NMNIST(), SHD(), SSC(), DVSGesture()),
 )
 TASKS = {task.name: task for task in _ALL}

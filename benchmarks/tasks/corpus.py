@@ -14,13 +14,17 @@ class Corpus(NamedTuple):
     name: of the data, for the record.
     path: the folder as the user typed it.
     complete: whether every word of the published data set is used.
+    verified: whether its files are known to be the published ones; None where nobody can tell.
     vocabulary: the words by their numbers, the most frequent first.
+    unknown_words: of validation and test text, how many words the training text has not.
     """
 
     name: str
     path: str | None
     complete: bool
+    verified: bool | None
     vocabulary: tuple[str, ...]
+    unknown_words: dict[str, int]
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
@@ -34,7 +38,9 @@ class Corpus(NamedTuple):
             "validation": len(self.validation),
             "test": len(self.test),
             "complete": self.complete,
+            "verified": self.verified,
             "vocabulary": len(self.vocabulary),
+            "unknown_words": self.unknown_words,
         }
 
 
@@ -48,6 +54,12 @@ def vocabulary_of(words) -> tuple:
     counts = Counter(words)
     counts.setdefault(UNKNOWN, 0)
     return tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+
+
+def foreign_words(words, vocabulary) -> list:
+    """Those of the words, in order, that the vocabulary has not."""
+    known = frozenset(vocabulary)
+    return [word for word in words if word not in known]
 
 
 def encode(words, vocabulary) -> np.ndarray:

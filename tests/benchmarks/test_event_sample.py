@@ -58,7 +58,7 @@ def test_dense_layers_have_no_events():
 @pytest.mark.parametrize("task", ["ptb", "delayed_recall"])
 def test_runs_of_other_problems_keep_events_and_figures_of_their_layers(task, call, text_folder, tmp_path):
     small = {
-        "ptb": ["units=6,4", "steps=5", "train_size=none", "validation_size=none", "test_size=none"],
+        "ptb": ["units=6,4", "steps=5", "train_size=none", "validation_size=none", "test_size=none", "verify_data=no"],
         "delayed_recall": ["units=5", "gradient=bptt"],
     }[task]
     options = [word for value in [*small, "epochs=1"] for word in ("--set", value)]

@@ -98,7 +98,8 @@ def test_beta_1_reaches_the_optimizer(name):
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "sgd"])
 def test_the_threshold_rate_scales_the_updates_of_thresholds_and_no_others(name):
     """From equal weights and with equal gradients, of which the global norm is clipped; any schedule."""
-    options = (f"optimizer={name}", "clipnorm=0.25", "schedule=cosine", "learning_rate=0.01", "epochs=2")
+    schedule = ("schedule=cosine", "learning_rate=0.01", "epochs=2")
+    options = (f"optimizer={name}", "clipnorm=0.25", "threshold_trainable=true", *schedule)
     before, plain = _updated(*options)
     _, slow = _updated(*options, "threshold_rate=0.25")
     for path, value in before.items():
@@ -119,13 +120,14 @@ def test_factors_of_the_updates_are_taken_in_order_and_the_last_one_stays():
 
 
 def test_an_optimizer_with_rates_of_its_own_can_be_made_again_from_its_configuration():
-    made = models.optimizer(_config("threshold_rate=0.25", "schedule=cosine", "constant_epochs=1"), 1, [1.0, 0.5])
+    options = ("threshold_trainable=true", "threshold_rate=0.25", "schedule=cosine", "constant_epochs=1")
+    made = models.optimizer(_config(*options), 1, [1.0, 0.5])
     again = type(made).from_config(made.get_config())
     assert (again.threshold_rate, again.update_rates.tolist()) == (0.25, [1.0, 0.5])
 
 
 def test_decay_takes_from_weights_and_not_from_biases_and_thresholds():
-    network = _network("egru", "update_gate_bias=-1", "units=4")
+    network = _network("egru", "update_gate_bias=-1", "units=4", "threshold_trainable=true")
     before = {variable.path: np.array(variable) for variable in network.trainable_variables}
     optimizer = models.optimizer(_config("optimizer=adamw", "weight_decay=0.5", "learning_rate=0.1"), 1)
     zeros = [np.zeros(variable.shape, "float32") for variable in network.trainable_variables]
@@ -163,7 +165,7 @@ def test_the_trace_weighs_outputs_by_their_age():
 
 def _updated(*options):
     """Variables by their paths, before and after one update by the same gradients."""
-    network = _network("egru", "units=4")
+    network = _network("egru", "units=4", "threshold_trainable=true")
     before = {variable.path: np.array(variable) for variable in network.trainable_variables}
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=variable.shape).astype("float32") for variable in network.trainable_variables]

@@ -178,20 +178,27 @@ class Queue:
         self.study.enqueue_trial(parameters, user_attrs=attributes)
 
     def _put_back(self, trial):
-        """Marks the trial that was lost as failed and, unless it is lost again and again, puts its run back."""
+        """Puts the run of a trial that was lost back, unless it is lost again and again."""
         epochs = trial.last_step or 0
         losses = trial.user_attrs["losses"] + 1 if epochs <= trial.user_attrs["epochs"] else 1
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        if losses < LOSSES:
-            given = trial.system_attrs.get("fixed_params", {})  # it may have been lost before all were asked for
-            self._put(trial.user_attrs["index"], given | trial.params, losses, epochs)
+        self._exchange(trial, losses, epochs)
 
     def put_back(self, taken):
         """Gives up a run that was interrupted on purpose; the next process continues it."""
         with locked(self._lock), self._told():
-            self.study.tell(taken.trial, state=TrialState.FAIL)
-            self._put(taken.index, taken.trial.params, taken.trial.user_attrs["losses"])
+            trial = next(trial for trial in self._trials() if trial.number == taken.trial.number)
+            self._exchange(trial, trial.user_attrs["losses"], trial.user_attrs["epochs"])
         taken.lock.release()
+
+    def _exchange(self, trial, losses, epochs):
+        """Puts another trial of the same run into the queue, then ends this one: whatever comes between, the run is
+        there."""
+        index = trial.user_attrs["index"]
+        followed = any(other.number > trial.number for other in self._trials() if other.user_attrs["index"] == index)
+        if losses < LOSSES and not followed:
+            given = trial.system_attrs.get("fixed_params", {})  # it may have been lost before all were asked for
+            self._put(index, given | trial.params, losses, epochs)
+        self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _lock_of(self, index):
         return FileLock(self.folder_of(index) / "run.lock")

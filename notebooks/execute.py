@@ -19,7 +19,9 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 # A line of TensorFlow's or LiteRT's log.
-LOGGED = re.compile(r"([IW]\d{4} .*|WARNING: All log messages before absl.*|INFO: Created TensorFlow Lite.*|\s*)")
+LOGGED = re.compile(
+    r"[IW]\d{4} .*|WARNING: All log messages before absl.*|INFO: Created TensorFlow Lite.*|fully_quantize: .*|\s*"
+)
 
 
 def without_logs(outputs):

@@ -38,6 +38,12 @@ struct Problem {
     }
     weights_y = random.Normal<T>(sequence);
     weights_c = random.Normal<T>(sequence);
+    Forget();
+  }
+
+  // As memory comes to a call: nothing is written yet.
+  void Forget() {
+    const int64_t sequence = shape.batch * shape.time * shape.units;
     y.assign(sequence, kUnwritten);
     c.assign(sequence, kUnwritten);
     gates.assign(SavedGates<T>(shape), kUnwritten);
@@ -185,24 +191,29 @@ std::vector<std::string> InstructionSets() {
 void Select(const std::string& isa) { setenv("KERAS_EGRU_ISA", isa.c_str(), 1); }
 const Products kProducts[] = {Products::kAuto, Products::kSparse, Products::kDense};
 
-template <typename Check>
-void ForAllOptions(const Check& check) {
+// Calls `make(shape, options, masked, zoneout)`, then what it returns with each of `kProducts`: what does not depend on
+// products is made once.
+template <typename Make>
+void ForAllOptions(const Make& make) {
   for (const std::string& isa : InstructionSets()) {
     Select(isa);
     for (const EgruShape& shape : kShapes) {
       for (Reset reset : kResets) {
         for (bool reset_after : {true, false}) {
-          for (int extra = 0; extra < 12; ++extra) {
-            CAPTURE(isa);
-            CAPTURE(shape.units);
-            CAPTURE(reset_after);
-            CAPTURE(extra);
+          for (int extra = 0; extra < 4; ++extra) {
             EgruOptions options;
             options.reset = reset;
             options.reset_after = reset_after;
             options.surrogate_width = 0.4;
-            options.products = kProducts[extra / 4];
-            check(shape, options, extra % 2 == 1, extra % 4 == 0 ? 0 : extra % 4 - 1);
+            auto check = make(shape, options, extra % 2 == 1, extra == 0 ? 0 : extra - 1);
+            for (Products products : kProducts) {
+              CAPTURE(isa);
+              CAPTURE(shape.units);
+              CAPTURE(reset_after);
+              CAPTURE(extra);
+              CAPTURE(products);
+              check(products);
+            }
           }
         }
       }
@@ -216,22 +227,26 @@ TEST_CASE("forward equals the naive loop, with and without saving, and its count
     Problem<double> p(shape, options, 7, masked, zoneout);
     std::vector<double> y(p.y.size()), c(p.c.size());
     NaiveForward(p, &y, &c);
-    for (bool save : {true, false}) {
-      const EgruCounters counters = p.Run(nullptr, save);
-      int64_t events = 0, steps = 0;
-      bool close = true;
-      for (size_t i = 0; i < y.size(); ++i) {
-        close = close && std::abs(p.y[i] - y[i]) < 1e-12 && std::abs(p.c[i] - c[i]) < 1e-12;
-        const size_t row = i / shape.units;
-        if (p.mask.empty() || p.mask[row]) {
-          events += y[i] != 0;
-          steps += i % shape.units == 0;
+    return [p = std::move(p), y = std::move(y), c = std::move(c)](Products products) mutable {
+      p.options.products = products;
+      for (bool save : {true, false}) {
+        p.Forget();
+        const EgruCounters counters = p.Run(nullptr, save);
+        int64_t events = 0, steps = 0;
+        bool close = true;
+        for (size_t i = 0; i < y.size(); ++i) {
+          close = close && std::abs(p.y[i] - y[i]) < 1e-12 && std::abs(p.c[i] - c[i]) < 1e-12;
+          const size_t row = i / p.shape.units;
+          if (p.mask.empty() || p.mask[row]) {
+            events += y[i] != 0;
+            steps += i % p.shape.units == 0;
+          }
         }
+        REQUIRE(close);
+        REQUIRE(counters.events == events);
+        REQUIRE(counters.steps == steps);
       }
-      REQUIRE(close);
-      REQUIRE(counters.events == events);
-      REQUIRE(counters.steps == steps);
-    }
+    };
   });
 }
 
@@ -314,7 +329,7 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits", T, float, double
     Problem<T> p({140, 3, 30, sizeof(T) == 4 ? 550 : 150}, options, 5, true, 2);
     const auto alone = p.Differentiate();
     const std::vector<T> y = p.y;
-    for (int threads : {2, 3, 7}) {
+    for (int threads : {3, 7}) {
       ThreadScheduler scheduler(threads);
       const auto together = p.Differentiate(&scheduler);
       CHECK(p.y == y);
@@ -398,7 +413,7 @@ TEST_CASE_TEMPLATE("any number of threads gives the same bits with pruned weight
       p.Prune(0.2, option / 2 ? 16 : 1);
       const auto alone = p.Differentiate();
       const std::vector<T> y = p.y;
-      for (int threads : {2, 3, 7}) {
+      for (int threads : {3, 7}) {
         ThreadScheduler scheduler(threads);
         p.pruned = FindPruned<T>(p.shape, options, p.recurrent_kernel.data(), &scheduler);
         const auto together = p.Differentiate(&scheduler);
@@ -544,49 +559,59 @@ TEST_CASE("float gradients equal those of double, sparse and dense, on every ins
     exact.zone.assign(p.zone.begin(), p.zone.end());
     exact.weights_y.assign(p.weights_y.begin(), p.weights_y.end());
     exact.weights_c.assign(p.weights_c.begin(), p.weights_c.end());
-    const auto found = p.Differentiate();
-    const auto expected = exact.Differentiate();
-    bool same_events = true;
-    for (size_t i = 0; i < p.y.size(); ++i) same_events = same_events && (p.y[i] == 0) == (exact.y[i] == 0);
-    REQUIRE(same_events);
-    constexpr double tolerance = 2e-5;
-    REQUIRE(Difference(p.c, exact.c) < tolerance);
-    REQUIRE(Difference(found.x, expected.x) < tolerance);
-    REQUIRE(Difference(found.y0, expected.y0) < tolerance);
-    REQUIRE(Difference(found.c0, expected.c0) < tolerance);
-    REQUIRE(Difference(found.kernel, expected.kernel) < tolerance);
-    REQUIRE(Difference(found.recurrent_kernel, expected.recurrent_kernel) < tolerance);
-    REQUIRE(Difference(found.bias, expected.bias) < tolerance);
-    REQUIRE(Difference(found.threshold, expected.threshold) < tolerance);
+    return [p = std::move(p), exact = std::move(exact)](Products products) mutable {
+      p.options.products = exact.options.products = products;
+      p.Forget();
+      exact.Forget();
+      const auto found = p.Differentiate();
+      const auto expected = exact.Differentiate();
+      bool same_events = true;
+      for (size_t i = 0; i < p.y.size(); ++i) same_events = same_events && (p.y[i] == 0) == (exact.y[i] == 0);
+      REQUIRE(same_events);
+      constexpr double tolerance = 2e-5;
+      REQUIRE(Difference(p.c, exact.c) < tolerance);
+      REQUIRE(Difference(found.x, expected.x) < tolerance);
+      REQUIRE(Difference(found.y0, expected.y0) < tolerance);
+      REQUIRE(Difference(found.c0, expected.c0) < tolerance);
+      REQUIRE(Difference(found.kernel, expected.kernel) < tolerance);
+      REQUIRE(Difference(found.recurrent_kernel, expected.recurrent_kernel) < tolerance);
+      REQUIRE(Difference(found.bias, expected.bias) < tolerance);
+      REQUIRE(Difference(found.threshold, expected.threshold) < tolerance);
+    };
   });
 }
 
 TEST_CASE("every option runs backward on every instruction set and counts what it needed") {
   ForAllOptions([](const EgruShape& shape, const EgruOptions& options, bool masked, int zoneout) {
     Problem<float> p(shape, options, 9, masked, zoneout);
-    const auto gradients = p.Differentiate();
-    bool finite = true;
-    for (float value : gradients.recurrent_kernel) finite = finite && std::isfinite(value);
-    REQUIRE(finite);
-    if (masked) return;
-    int64_t needed = shape.batch * shape.units, events = 0;  // the initial y is needed everywhere
-    for (int64_t b = 0; b < shape.batch; ++b) {
-      for (int64_t i = 0; i < shape.units; ++i) {
-        events += p.y0[b * shape.units + i] != 0;
-        for (int64_t t = 0; t + 1 < shape.time; ++t) {
-          const float c = p.c[(b * shape.time + t) * shape.units + i], v = c - p.threshold[i];
-          const float slope = 0.7f * std::fmax(0.0f, 1 - std::fabs(v) * static_cast<float>(1 / 0.4));
-          needed += (v > 0) + c * slope != 0;
-          events += v > 0;
+    return [p = std::move(p), masked](Products products) mutable {
+      p.options.products = products;
+      p.Forget();
+      const EgruShape& shape = p.shape;
+      const auto gradients = p.Differentiate();
+      bool finite = true;
+      for (float value : gradients.recurrent_kernel) finite = finite && std::isfinite(value);
+      REQUIRE(finite);
+      if (masked) return;
+      int64_t needed = shape.batch * shape.units, events = 0;  // the initial y is needed everywhere
+      for (int64_t b = 0; b < shape.batch; ++b) {
+        for (int64_t i = 0; i < shape.units; ++i) {
+          events += p.y0[b * shape.units + i] != 0;
+          for (int64_t t = 0; t + 1 < shape.time; ++t) {
+            const float c = p.c[(b * shape.time + t) * shape.units + i], v = c - p.threshold[i];
+            const float slope = 0.7f * std::fmax(0.0f, 1 - std::fabs(v) * static_cast<float>(1 / 0.4));
+            needed += (v > 0) + c * slope != 0;
+            events += v > 0;
+          }
         }
       }
-    }
-    if (options.products == Products::kDense && shape.batch <= 4) {
-      REQUIRE(gradients.counters.backward_entries >= needed);  // weights that are read in place: all entries
-    } else {
-      REQUIRE(gradients.counters.backward_entries == needed);
-    }
-    REQUIRE(gradients.counters.recurrent_events == events);
+      if (products == Products::kDense && shape.batch <= 4) {
+        REQUIRE(gradients.counters.backward_entries >= needed);  // weights that are read in place: all entries
+      } else {
+        REQUIRE(gradients.counters.backward_entries == needed);
+      }
+      REQUIRE(gradients.counters.recurrent_events == events);
+    };
   });
 }
 

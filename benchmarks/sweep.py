@@ -113,7 +113,13 @@ class _Worker:
         fresh = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self._receiver, sender = fresh.Pipe(duplex=False)
         self.process = fresh.Process(target=_work_alone, args=(plan, sender))
-        self.process.start()
+        before = signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # which the process keeps: Ctrl-C is its parent's business
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         sender.close()
 
     def was_killed(self):
@@ -133,8 +139,7 @@ class _Worker:
 
 
 def _work_alone(plan, sender):
-    """The whole of a worker's process. Ctrl-C is its parent's business, which then asks it to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The whole of a worker's process, which its parent asks to end."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         use_threads(plan.threads)

@@ -14,7 +14,7 @@ from benchmarks.file_locks import FileLock
 
 TASK = 'task = "spiral"\npreset = "smoke"\n'
 GRID = TASK + "[space]\nthreshold_mean = [0.2, 0.3, 0.4]\n"
-REAL = TASK + "[set]\nepochs = 4\nsteps_per_epoch = 15\n[space]\nunits = [4, 6, 8]\n"
+REAL = TASK + "[set]\nepochs = 4\n[space]\nunits = [4, 6]\n"
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_every_run_has_a_folder_with_what_run_leaves_there(whole):
     document = json.loads((whole / "sweep.json").read_text())
     assert document["objective"] == "validation_accuracy"
     assert [(run["folder"], run["values"]) for run in document["runs"]] == [
-        (f"000{i}", {"units": units}) for i, units in enumerate(("4", "6", "8"))
+        (f"000{i}", {"units": units}) for i, units in enumerate(("4", "6"))
     ]
     for run in document["runs"]:
         record = _record(whole / run["folder"])
@@ -131,13 +131,13 @@ def test_ctrl_c_ends_all_workers_and_resume_goes_on_to_the_same_curves(whole, sw
     assert process.returncode == 130, text
     assert "--resume continues" in text
     assert "Traceback" not in text
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    for path in (tmp_path / "sweep").glob("*/run.lock"):
+        assert FileLock(path).acquire(wait=False), f"a worker is still at {path}"
     states = _states(tmp_path)
     assert "waiting" in states
     assert "running" not in states
     assert sweep(REAL, "--resume").exit_code == 0
-    for folder in ("0000", "0001", "0002"):
+    for folder in ("0000", "0001"):
         assert _curve(_record(tmp_path / "sweep" / folder)) == _curve(_record(whole / folder))
 
 

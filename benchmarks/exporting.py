@@ -75,7 +75,7 @@ def _source(folder):
             f"{folder} must hold a run with class labels, and {run.record['task']} is a "
             f"{TASKS[run.record['task']].kind}: `python -m keras_egru.export` exports it."
         )
-    return run
+    return Source(run.record, run.config, finished_runs.model_of(run))
 
 
 def header(source, dataset, command) -> dict:

@@ -13,7 +13,7 @@ NAME = "front_end"
 # Filters, side of the kernel, stride, and whether a maximum over 3 x 3 pixels, every second of them, follows.
 STACKS = {
     "alexnet": ((64, 11, 4, True), (96, 5, 1, True), (384, 3, 1, False), (48, 3, 1, True)),
-    "cnn": ((8, 5, 2, False), (16, 3, 2, True)),
+    "cnn": ((8, 5, 2, False), (16, 3, 2, False), (16, 3, 2, False)),
 }
 
 
@@ -28,7 +28,7 @@ def front_end(kind, image_size, polarities, seed) -> keras.layers.Layer:
             )
         )
         if pooled:
-            frame.append(keras.layers.MaxPooling2D(3, 2, padding="same"))
+            frame.append(keras.layers.MaxPooling2D(3, 2))
     return keras.layers.TimeDistributed(keras.Sequential([*frame, keras.layers.Flatten()]), name=NAME)
 
 

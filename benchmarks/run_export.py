@@ -9,7 +9,6 @@ from pathlib import Path
 from benchmarks import checkpoints, exporting, records
 from benchmarks.errors import CannotRun, ConfigError
 from benchmarks.export_forms import Form
-from benchmarks.finished_runs import FinishedRun
 from benchmarks.speed_families import tell
 from benchmarks.tasks import TASKS
 from keras_egru.export import StreamingModel
@@ -36,7 +35,7 @@ def write(run, network, dataset, record):
         CannotRun: the file cannot be made.
         CannotWrite: the folder cannot be written to.
     """
-    source = FinishedRun(record, run.config, network)
+    source = exporting.Source(record, run.config, network)
     with tempfile.TemporaryDirectory() as folder:
         document = exporting.header(source, dataset, run.command)
         document |= exporting.exported(source, dataset, Path(folder), [FORM], SAMPLES, tell)

@@ -22,6 +22,7 @@ from benchmarks.sweep_command import EPILOG as SWEEP_EPILOG
 from benchmarks.sweep_command import show_shipped, sweep
 from benchmarks.terminal import AsJson, command, stops_clearly
 from benchmarks.threads import use_threads
+from benchmarks.units_command import remove_units
 
 app = typer.Typer(
     help="Trains event-based networks and their peers on the papers' tasks, measures sparsity and speed, and reports.",
@@ -36,7 +37,7 @@ Model = StrEnum("Model", MODELS)
 _SPEED_CASES = {
     "EGRU": CASES, "EventLIF": LIF_CASES, "online learning": RTRL_CASES, "on a device": DEVICE_CASES,
 }  # fmt: skip
-for further in (export, speed):
+for further in (export, remove_units, speed):
     app.command(epilog=EXIT_CODES)(further)
 app.command(epilog=f"{EXIT_CODES}\n\n{SWEEP_EPILOG}")(sweep)
 

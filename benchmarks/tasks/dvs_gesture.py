@@ -99,6 +99,7 @@ class DVSGesture:
             classes=found.classes,
             complete=found.published and size == available,
             **splits,
+            verified=found.verified,
             augment=augmented if config.augment else None,
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.errors import DataMissing
 from benchmarks.tasks.camera_files import EVENT, Recording, checked, read_events
+from benchmarks.tasks.checksums import verify
 from benchmarks.tasks.tonic_data import from_tonic
 
 DVS128 = (128, 128)
@@ -31,12 +32,14 @@ class Piece(NamedTuple):
 
 
 class Source(NamedTuple):
-    """`parts`: a list of `Piece` for each of `PARTS`; `published`: whether it is the whole published data set."""
+    """`parts`: a list of `Piece` for each of `PARTS`; `published`: whether it is the whole published data set;
+    `verified`: what a record says of its file."""
 
     name: str
     classes: int
     published: bool
     parts: dict
+    verified: bool | None = None
 
 
 def source(folder, config) -> Source:
@@ -74,6 +77,7 @@ def published(folder, config) -> Source:
 def within_recordings(path, config) -> Source:
     """Recordings in arrays `x`, `y`, `p`, `t`, cut by `offsets`, with `label_inferred`; of each the first part of its
     time trains, the next validates and the last tests."""
+    verified = verify([path], config)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x", "y", "p", "t", "offsets", "label_inferred")}
@@ -90,7 +94,8 @@ def within_recordings(path, config) -> Source:
         events = {axis: array[slice(*offsets[index : index + 2])] for axis, array in arrays.items()}
         for part, begin, end in zip(PARTS, cuts[:-1], cuts[1:], strict=True):
             parts[part].append(Piece(name, _reader(events, name), int(label), begin, end))
-    return Source(f"DVS128 Gesture, {len(labels)} recordings, split within recordings", SUBSET_CLASSES, False, parts)
+    title = f"DVS128 Gesture, {len(labels)} recordings, split within recordings"
+    return Source(title, SUBSET_CLASSES, False, parts, verified)
 
 
 def own_recordings(folder, config) -> Source:

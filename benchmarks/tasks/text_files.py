@@ -43,7 +43,7 @@ class TextFiles:
         return Corpus(
             name=self.title,
             path=data_folder.as_recorded(data_dir),
-            complete=tuple(map(len, used.values())) == self.words,
+            complete=verified is True and tuple(map(len, used.values())) == self.words,
             verified=verified,
             vocabulary=vocabulary,
             unknown_words={name: len(words) for name, words in foreign.items()},

@@ -45,6 +45,14 @@ def test_the_published_file_is_verified_and_another_is_not(tmp_path):
     assert _load("nmnist", tmp_path, "verify_data=false").describe()["verified"] is False
 
 
+def test_a_file_of_gestures_is_verified(tmp_path):
+    path = tmp_path / "dvs_gesture_subset" / "dvs128_gesture_10.npz"
+    path.parent.mkdir()
+    path.write_bytes(b"PK")
+    with pytest.raises(DataMissing, match=r"^dvs128_gesture_10.npz is not the published file, it has 2 bytes where"):
+        _load("gesture", tmp_path)
+
+
 def test_a_recording_without_events_is_refused(tmp_path):
     _write_subset(tmp_path, offsets_test=np.array([0, 0, 3, 6]), label_test=np.zeros(3, int))
     with pytest.raises(DataMissing, match="^recording 0 of nmnist_1_1.npz holds no events"):
@@ -139,6 +147,7 @@ def _refuse(*arguments, **options):
 
 
 def _load(task, folder, *assignments):
-    sizes = ["train_size=null", "test_size=null", *(["validation_share=0.5"] if task == "nmnist" else [])]
+    sizes = {"nmnist": ["train_size=null", "test_size=null", "validation_share=0.5"], "shd": ["train_size=null"]}
+    sizes = sizes.get(task, [])
     config = resolve(config_class(task, "lif"), task, "smoke", "lif", [*sizes, *assignments])
     return TASKS[task].load(config, str(folder))

@@ -189,9 +189,19 @@ def test_the_learning_rate_follows_the_length_of_a_chunk(text_folder):
     assert len(_problem(text_folder, "gru").network.optimizer.get_config()) == len(keras.optimizers.Adam().get_config())
 
 
+def test_dropouts_keep_their_masks_through_a_chunk(text_folder):
+    problem = _problem(text_folder, "gru", "input_dropout=0.5", "hidden_dropout=0.5", "dropout=0.5")
+    layers = [layer for layer in problem.network.layers if isinstance(layer, keras.layers.SpatialDropout1D)]
+    assert len(layers) == 3
+    for layer in layers:
+        first, second = (np.asarray(layer(np.ones((4, 9, 8), "float32"), training=True)) for _ in range(2))
+        np.testing.assert_array_equal(first, np.broadcast_to(first[:, :1], first.shape))
+        assert len(np.unique(first[:, 0], axis=0)) > 1  # each stream has a mask of its own
+        assert not np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("kind", [DropConnectGRU, DropConnectLSTM])
 def test_dropconnect_drops_recurrent_weights_for_a_whole_batch_in_training_alone(kind):
-    """The state of a unit of an identity, of which nothing else feeds it, is either carried or lost."""
     layer = kind(6, dropconnect=0.4, seed=0, return_sequences=True)
     plain = kind.__mro__[2](6, return_sequences=True)
     x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype("float32")

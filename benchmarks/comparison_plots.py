@@ -3,8 +3,8 @@
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.pareto import front
-from benchmarks.plots import DASHES, MARKERS, legend, lines
-from benchmarks.svg import GRID, INK, MODEL_COLOURS, as_svg, plt
+from benchmarks.plots import DASHES, MARKERS, legend, lines, logarithmic
+from benchmarks.svg import INK, MODEL_COLOURS, as_svg, plt
 
 COSTS = {"effective_macs": "effective MACs per step", "seconds": "seconds of training and validation"}
 
@@ -33,9 +33,9 @@ def fronts(setting) -> str | None:
                 x, mean, yerr=deviation, fmt=line.marker, color=line.colour, markerfacecolor=face, markersize=8,
                 label=line.group.label,
             )  # fmt: skip
-        panel.set(xlabel=COSTS[cost], xscale="log")
-        panel.grid(which="minor", axis="x", color=GRID, linewidth=0.4)
+        panel.set(xlabel=COSTS[cost])
         panel.margins(x=0.15, y=0.2)
+        logarithmic(panel.xaxis, [x for x, _ in points])
     _better_upwards(panels[0, 0], setting.measure)
     legend(figure, panels[0])
     return as_svg(figure)

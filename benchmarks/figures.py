@@ -40,7 +40,7 @@ def with_deviation(pair, write) -> str:
 def units(value) -> str:
     """`128`; of several layers `3x256`, or `512-256` where they differ."""
     if not isinstance(value, list | tuple):
-        return number(value)
+        return "-" if value is None else str(value)
     if len(set(value)) == 1:
-        return number(value[0]) if len(value) == 1 else f"{len(value)}x{number(value[0])}"
-    return "-".join(map(number, value))
+        return str(value[0]) if len(value) == 1 else f"{len(value)}x{value[0]}"
+    return "-".join(map(str, value))

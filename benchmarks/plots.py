@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.colors import to_rgba
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from benchmarks.figures import number
 from benchmarks.learning_speed import updates
 from benchmarks.seeds import Group
 from benchmarks.sparsities import SPARSITIES
@@ -59,35 +60,42 @@ def learning_curves(setting) -> str | None:
     if setting.measure == "accuracy":
         panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     else:
-        panels[0].set_yscale("log")
+        logarithmic(panels[0].yaxis, [value for line in drawn for run in line.group.epochs(measure) for value in run])
     legend(figure, panels)
     return as_svg(figure)
 
 
 def sparsity_curves(setting) -> str | None:
-    """A row a measure, a column a layer: shares of zeros on the validation sample after each epoch."""
+    """A row a measure, a column a layer: shares of zeros on the validation sample after each epoch.
+
+    Of one layer the measures stand side by side.
+    """
     drawn = [line for line in lines(setting) if line.group.epochs("activity_sparsity")]
     if not drawn:
         return None
     layers = list(dict.fromkeys(name for line in drawn for name in line.group.layers()))
-    columns = ["all layers", *layers] if len(layers) != 1 else ["all layers"]
-    shape = (len(SPARSITIES), len(columns))
-    size = (2.0 + 3.4 * len(columns), 1.0 + 2.0 * len(SPARSITIES))
-    figure, panels = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey=True)
+    columns = ["all layers", *layers] if len(layers) > 1 else ["all layers"]
+    rows = len(SPARSITIES) if len(columns) > 1 else 1
+    size = (2.0 + 3.2 * len(columns), 1.0 + 2.0 * rows) if rows > 1 else (11.0, 3.4)
+    figure, panels = plt.subplots(
+        rows, max(len(columns), len(SPARSITIES) // rows), figsize=size, layout="constrained", squeeze=False,
+        sharex=True, sharey=True,
+    )  # fmt: skip
     for (row, column), panel in np.ndenumerate(panels):
-        measure, layer = SPARSITIES[row], columns[column]
+        measure = SPARSITIES[row if rows > 1 else column]
+        layer = columns[column] if rows > 1 else columns[0]
         for line in drawn:
-            values = line.group.epochs(measure) if column == 0 else line.group.of_layer(layer, measure)
+            values = line.group.epochs(measure) if layer == columns[0] else line.group.of_layer(layer, measure)
             if values:
                 _band(panel, range(1, len(values[0]) + 1), np.array(values), line)
         panel.set_ylim(-0.02, 1.02)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if row == 0:
+        if rows > 1 and row == 0:
             panel.set_title(layer)
-        if column == 0:
+        if rows == 1 or column == 0:
             panel.set_ylabel(measure.replace("_", " "))
-        if row == shape[0] - 1:
+        if row == rows - 1:
             panel.set_xlabel("epoch")
     legend(figure, panels.flat)
     return as_svg(figure)
@@ -138,6 +146,15 @@ def heat_maps(grid) -> str:
         axes.set_yticks(range(len(grid.rows)), grid.rows)
     figure.suptitle(grid.title)
     return as_svg(figure)
+
+
+def logarithmic(axis, values):
+    """Makes an axis logarithmic where the values span more than a factor of three; numbers are short either way."""
+    if max(values) > 3 * min(values) > 0:
+        (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def legend(figure, panels):

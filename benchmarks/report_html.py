@@ -14,6 +14,7 @@ from benchmarks.svg import to_page
 
 TEMPLATES = Path(__file__).with_name("templates")
 TEXT_COLUMNS = ("run", "preset", "data", "source", "model", "gradient", "")  # the others are numbers
+TOLD_TOGETHER = ("data", "epochs", "seeds")  # below the badges in one cell: conditions and figures side by side
 BADGES = {
     "paper": "our run in the paper's setting",
     "cpu": "our run, made small enough for two cores: the method of the paper, another network and budget",
@@ -41,6 +42,7 @@ def page(report, tasks, further, gaps) -> str:
     return environment.get_template("report.html.j2").render(
         style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
         badges=BADGES,
+        told_together=TOLD_TOGETHER,
         energy=SOURCE,
         cards=[_card(report, task) for task in tasks],
         tasks=tasks,

@@ -135,7 +135,7 @@ def _stem(setting, of_task):
 def _tables(setting, curves):
     found = []
     speeds = learning_speed.table(setting)
-    if speeds:
+    if any(row["updates"] for row in speeds):
         columns = ["run", "reached", "updates", "epochs", "updates over GRU's"]
         rows = [
             [

@@ -83,7 +83,7 @@ def test_what_is_wrong_in_a_file_is_told_in_a_sentence_that_names_it(tmp_path, t
 
 
 def test_a_file_that_is_not_there_is_told_with_the_names_that_are():
-    with pytest.raises(ConfigError, match="nowhere cannot be read.*the sweeps by name are ablations_smnist"):
+    with pytest.raises(ConfigError, match="nowhere cannot be read.*the sweeps by name are ablations_gesture"):
         sweep_file.load("nowhere")
 
 

@@ -7,6 +7,7 @@ with `--resume`.
 import json
 import multiprocessing
 import signal
+from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
@@ -147,9 +148,10 @@ def _work_alone(plan, sender):
 
         work(plan)
     except BenchmarkError as error:
-        sender.send(error)
+        with suppress(OSError):  # the parent is gone
+            sender.send(error)
     except KeyboardInterrupt:
-        sender.send(None)
+        return
 
 
 def _interrupt(number, frame):

@@ -28,6 +28,14 @@ def test_a_pixel_is_a_channel_and_a_millisecond_a_step(polarity, channels, step)
     assert config.channels == (2_312 if polarity == "both" else 1_156)
 
 
+def test_blocks_of_pixels_can_share_a_channel():
+    config = _config("polarity=both", "downscale=2", "trial_ms=300", "dt=1")
+    assert config.channels == 2 * 17 * 17
+    assert camera_events(EVENTS, config, "it")[1].tolist() == [289, 288, 289 + 17 + 2]
+    with pytest.raises(ConfigError, match="downscale must divide 34, received 3"):
+        _config("downscale=3")
+
+
 def test_events_after_the_trial_are_left_out():
     step, channel = camera_events({**EVENTS, "t": [0, 100_000, 336_040]}, _config("trial_ms=100", "dt=1"), "it")
     assert (step.tolist(), channel.tolist()) == ([0], [0])

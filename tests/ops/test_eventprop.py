@@ -188,9 +188,9 @@ class Continuous:
         return min(crossings, default=None)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_the_gradient_of_a_network_in_continuous_time(implementation):
-    """Finite differences of the network that the grid approximates; the error is of the order of the step."""
+@pytest.fixture(scope="module")
+def continuous():
+    """Events of a network in continuous time and when it ends, its weights, and finite differences of its loss."""
     rng = np.random.default_rng(3)
     features, n, end = 5, 4, 48.0
     events = [
@@ -219,8 +219,15 @@ def test_the_gradient_of_a_network_in_continuous_time(implementation):
             gradient[place] = (around[0] - around[1]) / 2e-6
 
     assert np.isfinite(value)
-    for dt in (0.1, 0.025, 0.00625) if implementation == "fused" else (0.2, 0.1):
-        inputs = np.zeros((round(end / dt) + 1, features))
+    return events, end, given, expected
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_the_gradient_of_a_network_in_continuous_time(implementation, continuous):
+    """The error of the grid that approximates the network is of the order of the step."""
+    events, end, (kernel, readout, recurrent, tau), expected = continuous
+    for dt in (0.1, 0.025, 0.00625) if implementation == "fused" else (0.1,):
+        inputs = np.zeros((round(end / dt) + 1, len(kernel)))
         for t, f in events:
             inputs[round(t / dt), f] += 1.0
         _, found = run(

@@ -179,21 +179,36 @@ def test_what_cannot_be_quantized_is_refused(make_egru):
         derived.quantize("int8")
 
 
-def test_a_trained_model_loses_little(implementation):
-    """Measured over three seeds: a difference of 0.3 %, 0.07 % of events flipped, 0.05 points of accuracy."""
-    x, y = spirals(4000, noise=0.4, seed=0)
-    model = keras.Sequential(
+def _classifier(implementation):
+    return keras.Sequential(
         [
-            keras.Input(x.shape[1:]),
+            keras.Input((17, 2)),
             EGRU(64, return_sequences=True, threshold_initializer=keras.initializers.Constant(0.1),
                  implementation=implementation),
             ExponentialTrace(5.0),
             keras.layers.Dense(2),
         ]
     )  # fmt: skip
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Spirals, and the weights of a network that has learnt to tell them apart."""
+    x, y = spirals(4000, noise=0.4, seed=0)
+    keras.utils.set_random_seed(7)
+    model = _classifier("auto")
+    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x[:2000], y[:2000], batch_size=100, epochs=8, verbose=0)
+    return x, y, model.get_weights()
+
+
+def test_a_trained_model_loses_little(implementation, trained):
+    """Measured over three seeds: a difference of 0.3 %, 0.07 % of events flipped, 0.05 points of accuracy."""
+    x, y, weights = trained
+    model = _classifier(implementation)
+    model.set_weights(weights)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=["accuracy"])
 
     def run():
         with record_states() as records:

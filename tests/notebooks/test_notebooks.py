@@ -23,7 +23,7 @@ SMALL = {
     "online_learning": {
         "units": 8,
         "training_batches": 1,
-        "parameter_sparsities": (0.0, 0.8),
+        "parameter_sparsities": (0.8,),
         "stream_steps": 20,
         "recall_steps": 40,
         "recall_sequences": 64,
@@ -47,7 +47,7 @@ SMALL = {
         "large_batch_activities": (0.8,),
         "large_batch_pruned": (0.0,),
     },
-    "whats_inside": {"spirals": 200, "steps": 20, "units": 16, "epochs": 1},
+    "whats_inside": {"spirals": 200, "steps": 20, "units": 32, "epochs": 1},
 }
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from benchmarks import energy, learning_speed, pareto, seeds, tradeoff
+from benchmarks.gaps import gaps
 from benchmarks.svg import INK, MODEL_COLOURS, PAPER, as_svg, plt, to_file, to_page
 from tests.benchmarks.made_up_records import CONFIG, made_up
 
@@ -59,6 +60,18 @@ def test_a_trade_off_is_between_groups_that_differ_in_what_backward_sparsity_is_
     assert curve.labels == ["", "regularizer=target_rate", "width=0.3"]
     assert curve.backward == [0.4, 0.5, 0.7]
     assert curve.test[2] == [0.85, None]
+
+
+def test_gaps_are_between_networks_of_one_size_over_the_seeds_that_both_have():
+    runs = [
+        ("egru-0", made_up(test=0.9)),
+        ("egru-1", made_up(seed=1, test=0.8)),
+        ("gru-1", made_up("gru", seed=1, test=0.85)),
+        ("larger", made_up("gru", test=0.99, config={**CONFIG, "units": 16})),
+    ]
+    (setting,) = seeds.settings(runs)
+    (gap,) = gaps(setting)
+    assert (gap["peer_label"], gap["seeds"], gap["difference"]) == ("GRU-8", [1], pytest.approx(-0.05))
 
 
 def test_a_drawing_in_a_page_follows_its_theme_and_shares_no_name_with_another():

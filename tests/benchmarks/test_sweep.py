@@ -335,10 +335,12 @@ def test_missing_data_is_told_before_anything_is_made(call, tmp_path):
         ("sqlite:////nowhere/at/all.db", 5, "unable to open database file"),
     ],
 )
-def test_a_storage_that_is_none_is_a_sentence(made_up, sweep, url, code, words):
+def test_a_storage_that_is_none_is_a_sentence(made_up, sweep, tmp_path, url, code, words):
     result = sweep(GRID, "--storage", url)
     assert result.exit_code == code
     assert words in result.stderr
+    assert made_up.runs == []
+    assert code == 5 or not (tmp_path / "sweep").exists()
 
 
 def test_a_data_base_keeps_the_study_too_and_refuses_another_folder(made_up, sweep, call, tmp_path):

@@ -233,7 +233,6 @@ def test_functional_and_sequential_models_train_and_survive_saving(implementatio
     sequential = keras.Sequential(
         [
             keras.Input((None, 3)),
-            EGRU(8, return_sequences=True, **options),
             keras.layers.Bidirectional(EGRU(4, return_sequences=True, **options)),
             keras_egru.ExponentialTrace(),
             keras.layers.Dense(1),

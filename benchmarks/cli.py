@@ -120,6 +120,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of TensorFlow. Default: its own, one a core.")
     ] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write the trained network as model.tflite, which runs step by step.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ):
     """Trains a model on a task and writes checkpoint, model and record into the run's folder."""
@@ -131,19 +134,19 @@ def run(
         options = {"prune": prune, "block": block, "prune_weights": prune_weights}
         options = [f"{key}={value}" for key, value in options.items() if value is not None]
         config = resolve(config_class(task, str(model)), task, str(preset), str(model), [*set_, *options])
-        record = _train(task, str(preset), str(model), config, seed, data_dir, out, resume)
+        record = _train(task, str(preset), str(model), config, seed, data_dir, out, resume, export)
         if as_json:
             print(json.dumps(record, indent=2))
         else:
             _summarise(record)
 
 
-def _train(task, preset, model, config, seed, data_dir, out, resume):
+def _train(task, preset, model, config, seed, data_dir, out, resume, export):
     from benchmarks.progress import ProgressBar
     from benchmarks.training import Run, execute
 
     progress = ProgressBar()
-    run = Run(task, preset, model, config, seed, data_dir, out, command(), resume, progress)
+    run = Run(task, preset, model, config, seed, data_dir, out, command(), resume, progress, export)
     run = run._replace(out=out or Path("runs") / run.name)
     try:
         return execute(run)

@@ -82,15 +82,17 @@ def test_examples_are_picked_as_from_an_array():
 
 def test_augmentation_turns_shifts_and_enlarges_a_window_as_a_whole():
     x, y = (np.repeat(side, 50) for side in (np.array([40, 88, 64]), np.array([64, 64, 64])))
-    angles, scales, centres = [], [], []
+    angles, scales, centres, spread = [], [], [], []
     for seed in range(200):
         to_x, to_y = moved(x, y, (128, 128), np.random.default_rng(seed))
         left, right, middle = (np.array([to_x[i : i + 50].mean(), to_y[i : i + 50].mean()]) for i in (0, 50, 100))
         np.testing.assert_allclose(middle, (left + right) / 2, atol=0.6)  # dither of a mean of 50
         span = right - left
+        spread.append(len(set(to_x[:50].tolist())))  # of one pixel's events, as pixels grow and turn
         angles.append(np.degrees(np.arctan2(span[1], span[0])))
         scales.append(np.hypot(*span) / 48)
         centres.append(middle - 64)
+    assert np.mean(spread) > 1.5
     assert 12 < np.max(angles) < 16
     assert -16 < np.min(angles) < -12
     assert 0.97 < np.min(scales) < 1.05
@@ -100,10 +102,10 @@ def test_augmentation_turns_shifts_and_enlarges_a_window_as_a_whole():
 
 
 def test_what_is_moved_off_the_sensor_is_lost_and_what_meets_adds_up():
-    windows = EventWindows([counted([0, 0, 1], [0, 1, 2], [0, 0, 0], [1, 1, 1])], (4, 1), 2, 4, 8.0)
+    windows = EventWindows([counted([0, 0, 0, 1], [0, 0, 1, 2], [0] * 4, [1] * 4)], (4, 1), 2, 4, 8.0)
     frames = windows.moved(lambda number, x, y: (np.where(x == 2, 4, 3), y)).reshape(2, 4, 4, 2)
     assert np.argwhere(frames).tolist() == [[0, 0, 3, 1]]
-    assert frames[0, 0, 3, 1] == 2 / 8
+    assert frames[0, 0, 3, 1] == 3 / 8
 
 
 def test_a_resumed_run_sees_the_same_augmented_batches_and_no_pass_sees_the_same_twice():

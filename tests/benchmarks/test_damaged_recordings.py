@@ -101,6 +101,10 @@ def test_a_file_of_spoken_words_is_named_wherever_it_is_cut_or_changed(tmp_path)
             told.append("shd_train.h5" in str(error))
     assert told
     assert all(told)
+    with h5py.File(path, "w") as file:
+        file.create_group("labels")
+    with pytest.raises(DataMissing, match=r"^shd_train.h5 cannot be read as a file of SHD"):
+        _load("shd", tmp_path)
 
 
 def test_a_data_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):

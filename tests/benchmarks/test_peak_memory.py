@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory
 @pytest.fixture(scope="module")
 def workload():
     """Inputs and outputs of 16 MiB each."""
-    inputs = np.zeros((64, 512, 128), "float32")
+    inputs = np.zeros((256, 128, 128), "float32")
     return Workload(inputs, np.zeros_like(inputs), gru_weights(128, 128), [], 1.0)
 
 

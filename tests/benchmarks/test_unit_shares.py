@@ -66,7 +66,7 @@ def test_the_units_that_go_are_those_that_fire_least_on_training_data(spiral_run
 
     run = find(spiral_run[0])
     dataset = TASKS["spiral"].load(run.config, None)
-    others = dataset.validation._replace(x=-3.0 * dataset.validation.x)  # at which others fire
+    others = dataset.validation._replace(x=0.0 * dataset.validation.x)  # at which none fires
     dataset = dataset._replace(validation=others, test=others)
     judge = unit_shares.ClassLabels(run, dataset)
     with record_states() as found:

@@ -96,12 +96,12 @@ class RecurrentConfig(RunConfig):
 
     # EGRU only
     reset: Literal["threshold", "subtract", "zero"] = "threshold"
-    threshold_mean: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
-    threshold_trainable: bool = True
+    threshold_mean: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    threshold_trainable: bool = False
     threshold_rate: Positive = Field(1.0, description="of the thresholds, as a factor of the learning rate")
     shared_threshold: bool = False
     surrogate_height: Positive = 0.7
-    surrogate_width: Positive = 1.0
+    surrogate_width: Positive = 0.1
     update_gate_bias: float = Field(0.0, allow_inf_nan=False, description="initial bias of the gate u")
     dropconnect: Rate = 0.0
     zoneout: Rate = 0.0

@@ -58,7 +58,10 @@ class EGRU(keras.layers.RNN):
     >>> last_c.shape
     (32, 4)
 
-    Thresholds often want a smaller learning rate than weights, or none (`threshold_trainable=False`):
+    Thresholds stay as they are drawn, most of them near zero, and the surrogate is narrow: of what was tried, the form
+    that learns fastest (`docs/training.md`), with a learning rate about three times a GRU's and a clip norm of 1. The
+    paper trains its thresholds and has a wider surrogate: `threshold_trainable=True, surrogate=Triangular(0.7, 1.0)`.
+    Thresholds that are trained often want a smaller learning rate than weights:
 
     ```python
     slow = keras.optimizers.OptimizerMap(keras.optimizers.Adam(1e-2), {".*/threshold": keras.optimizers.Adam(1e-4)})
@@ -74,7 +77,7 @@ class EGRU(keras.layers.RNN):
         bias_initializer: Initializer for `bias`, `[2, 3 units]` (input, recurrent) with `reset_after`, else
             `[3 units]`. Default: `"zeros"`.
         threshold_initializer: Initializer for `threshold`, `[units]`; what it draws must lie inside (0, 1).
-            Default: `None`, `keras_egru.initializers.Beta(0.3)`.
+            Default: `None`, `keras_egru.initializers.Beta(0.05)`.
         kernel_regularizer: Regularizer function applied to `kernel`. Default: `None`.
         recurrent_regularizer: Regularizer function applied to `recurrent_kernel`. Default: `None`.
         bias_regularizer: Regularizer function applied to `bias`. Default: `None`.
@@ -84,14 +87,14 @@ class EGRU(keras.layers.RNN):
         bias_constraint: Constraint function applied to `bias`. Default: `None`.
         threshold_constraint: Constraint function applied to `threshold`.
             Default: `None`, `keras_egru.constraints.OpenUnitInterval()`.
-        threshold_trainable: Boolean (default `True`), whether thresholds are trained.
+        threshold_trainable: Boolean (default `False`), whether thresholds are trained.
         shared_threshold: Boolean (default `False`), one threshold, `[1]`, for all units: the paper's ablation.
         reset: What an event takes from `c`: `"threshold"` (default, the authors' code), `"subtract"` (the paper's
             Eq. 2) or `"zero"`.
         reset_after: GRU convention. `True` (default, as in `keras.layers.GRU` and in the authors' code): the gate r
             multiplies after the recurrent product; `False`: before, as in the paper.
         surrogate: Derivative of the event function in training, a `keras_egru.surrogates.Surrogate`.
-            Default: `None`, `Triangular(height=0.7, width=1.0)`.
+            Default: `None`, `Triangular(height=0.7, width=0.1)`.
         dropout: Float in [0, 1). Fraction of the inputs to drop, one mask a sequence. Default: 0.
         recurrent_dropout: Float in [0, 1). Fraction of `y_{t-1}` to drop in the recurrent product, one mask a sequence.
             Rules the fast path out. Default: 0.
@@ -161,7 +164,7 @@ class EGRU(keras.layers.RNN):
         recurrent_constraint=None,
         bias_constraint=None,
         threshold_constraint=None,
-        threshold_trainable: bool = True,
+        threshold_trainable: bool = False,
         shared_threshold: bool = False,
         reset: str = "threshold",
         reset_after: bool = True,

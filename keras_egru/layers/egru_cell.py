@@ -12,6 +12,7 @@ from keras_egru.layers import quantization
 from keras_egru.layers.input_checks import check_float, check_states, checked_units, is_symbolic
 from keras_egru.layers.step_tensors import step_dtype
 from keras_egru.ops.egru_step import RESETS, egru_step
+from keras_egru.surrogates import Triangular
 
 RATES = ("dropout", "recurrent_dropout", "output_dropout", "dropconnect", "zoneout")
 
@@ -44,7 +45,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         bias_initializer: Initializer of `bias`, `[2, 3 units]` (input, recurrent) with `reset_after`, else `[3 units]`.
             Default `"zeros"`.
         threshold_initializer: Initializer of `threshold`, `[units]`; what it draws must lie inside (0, 1).
-            Default `None`: `keras_egru.initializers.Beta(0.3)`.
+            Default `None`: `keras_egru.initializers.Beta(0.05)`.
         kernel_regularizer: Regularizer of `kernel`. Default `None`.
         recurrent_regularizer: Regularizer of `recurrent_kernel`. Default `None`.
         bias_regularizer: Regularizer of `bias`. Default `None`.
@@ -52,13 +53,13 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         recurrent_constraint: Constraint of `recurrent_kernel`. Default `None`.
         bias_constraint: Constraint of `bias`. Default `None`.
         threshold_constraint: Constraint of `threshold`. Default `None`: `keras_egru.constraints.OpenUnitInterval()`.
-        threshold_trainable: Boolean, whether thresholds are trained. Default `True`.
+        threshold_trainable: Boolean, whether thresholds are trained. Default `False`.
         shared_threshold: Boolean, one threshold for all units (`[1]`), the paper's ablation. Default `False`.
         reset: `"threshold"` (the authors' code), `"subtract"` (the paper's Eq. 2) or `"zero"`. Default `"threshold"`.
         reset_after: Boolean, whether the gate r multiplies after the recurrent product, as in `keras.layers.GRU`.
             The paper's form is `False`. Default `True`.
         surrogate: Derivative of the event function, a `keras_egru.surrogates.Surrogate`. Default `None`:
-            `Triangular(height=0.7, width=1.0)`.
+            `Triangular(height=0.7, width=0.1)`, narrow as the thresholds are low.
         dropout: Float in [0, 1), share of the inputs to drop; one mask a sequence. Default 0.
         recurrent_dropout: Float in [0, 1), share of `y_{t-1}` to drop; one mask a sequence. Default 0.
         output_dropout: Float in [0, 1), share of the outputs to drop; one mask a sequence. What recurs is left alone.
@@ -100,7 +101,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         recurrent_constraint=None,
         bias_constraint=None,
         threshold_constraint=None,
-        threshold_trainable: bool = True,
+        threshold_trainable: bool = False,
         shared_threshold: bool = False,
         reset: str = "threshold",
         reset_after: bool = True,
@@ -123,7 +124,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.threshold_initializer = (
-            Beta(0.3) if threshold_initializer is None else initializers.get(threshold_initializer)
+            Beta(0.05) if threshold_initializer is None else initializers.get(threshold_initializer)
         )
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
@@ -138,7 +139,7 @@ class EGRUCell(keras.layers.Layer, DropoutRNNCell):
         self.shared_threshold = shared_threshold
         self.reset = reset
         self.reset_after = reset_after
-        self.surrogate = surrogates.get(surrogate)
+        self.surrogate = Triangular(width=0.1) if surrogate is None else surrogates.get(surrogate)
         self.dropout = _rate("dropout", dropout)
         self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
         self.output_dropout = _rate("output_dropout", output_dropout)

@@ -20,7 +20,9 @@ LAYERS = {
     "GRU": lambda: keras.layers.GRU(UNITS, return_sequences=True),
     "EGRU": lambda: keras_egru.EGRU(UNITS, return_sequences=True, return_state=True),
     "EGRU, last step, reset before": lambda: keras_egru.EGRU(UNITS, reset_after=False),
-    "EGRU, shared threshold, no bias": lambda: keras_egru.EGRU(UNITS, shared_threshold=True, use_bias=False),
+    "EGRU, shared threshold, no bias": lambda: keras_egru.EGRU(
+        UNITS, shared_threshold=True, threshold_trainable=True, use_bias=False
+    ),
     "EGRU, dropouts": lambda: keras_egru.EGRU(UNITS, dropout=0.2, output_dropout=0.2, dropconnect=0.2, zoneout=0.2),
     "EGRU, recomputed": lambda: keras_egru.EGRU(UNITS, return_sequences=True, checkpoint_steps=2),
     "EGRU, reference": lambda: keras_egru.EGRU(UNITS, implementation="reference"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_egru import EGRU, EventLIF
+from keras_egru.initializers import Beta
 from keras_egru.ops import fused_egru
 from keras_egru.surrogates import Triangular
 
@@ -63,11 +64,18 @@ def initial_state():
 
 @pytest.fixture
 def make_egru():
-    """A float64 EGRU of 5 units, built, with weights and biases large enough for a lively mix of events and silence."""
+    """A float64 EGRU of 5 units, built: all weights are trained, gradients pass through most states, and thresholds and
+    biases give a lively mix of events and silence."""
 
     def make(units=UNITS, **options):
-        options = {"dtype": "float64", "bias_initializer": keras.initializers.RandomNormal(stddev=0.5), **options}
-        layer = EGRU(units, **options)
+        lively = {
+            "dtype": "float64",
+            "bias_initializer": keras.initializers.RandomNormal(stddev=0.5),
+            "threshold_initializer": Beta(0.3),
+            "threshold_trainable": True,
+            "surrogate": Triangular(),
+        }
+        layer = EGRU(units, **{**lively, **options})
         layer.build((None, TIME, FEATURES))
         return layer
 

@@ -34,8 +34,8 @@ class TestKerasLayerChecks(TestCase):
 
     def check(self, init_kwargs, **expected):
         expected = {
-            "expected_num_trainable_weights": 4,
-            "expected_num_non_trainable_weights": 0,
+            "expected_num_trainable_weights": 3,
+            "expected_num_non_trainable_weights": 1,
             "expected_num_seed_generators": 1,
             "supports_masking": True,
             **expected,
@@ -66,11 +66,11 @@ class TestKerasLayerChecks(TestCase):
             expected_num_losses=4,
         )
 
-    def test_frozen_shared_threshold_without_bias(self):
+    def test_trained_shared_threshold_without_bias(self):
         self.check(
-            {"units": 3, "use_bias": False, "threshold_trainable": False, "shared_threshold": True, "zoneout": 0.1},
-            expected_num_trainable_weights=2,
-            expected_num_non_trainable_weights=1,
+            {"units": 3, "use_bias": False, "threshold_trainable": True, "shared_threshold": True, "zoneout": 0.1},
+            expected_num_trainable_weights=3,
+            expected_num_non_trainable_weights=0,
             expected_output_shape=(3, 3),
         )
 
@@ -269,7 +269,7 @@ def test_config_round_trip_keeps_every_option():
         recurrent_constraint="unit_norm",
         bias_constraint="non_neg",
         threshold_constraint=keras_egru.constraints.OpenUnitInterval(0.01),
-        threshold_trainable=False,
+        threshold_trainable=True,
         shared_threshold=True,
         reset="subtract",
         reset_after=False,

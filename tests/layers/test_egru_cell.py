@@ -149,7 +149,7 @@ def test_config_round_trip_keeps_every_option():
 def test_gradient_of_a_step_is_that_of_the_functional_step():
     """The cell adds nothing of its own: the same numbers go through `ops.egru_sequence` with one step."""
     tf = pytest.importorskip("tensorflow")
-    cell = EGRUCell(UNITS, dtype="float64")
+    cell = EGRUCell(UNITS, threshold_trainable=True, surrogate=surrogates.Triangular(), dtype="float64")
     cell.build((None, FEATURES))
     x, (y, c) = np.random.default_rng(1).normal(size=(BATCH, FEATURES)), _states()
     with tf.GradientTape(persistent=True) as tape:

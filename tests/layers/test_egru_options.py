@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from keras_egru import EGRU, EGRUCell
 from keras_egru.layers.input_checks import VALIDATE_VARIABLE
+from keras_egru.surrogates import Triangular
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -123,7 +124,7 @@ def test_thresholds_are_trained_or_frozen_as_asked(implementation, make_egru, se
 
 
 def test_the_constraint_keeps_thresholds_inside_the_unit_interval(implementation, sequences):
-    model = keras.Sequential([EGRU(4, implementation=implementation)])
+    model = keras.Sequential([EGRU(4, threshold_trainable=True, implementation=implementation)])
     model.compile(optimizer=keras.optimizers.SGD(1e3), loss=lambda target, output: keras.ops.sum(output, axis=-1))
     x = sequences.astype("float32")
     model.fit(x, np.zeros((4, 1)), epochs=3, verbose=0)
@@ -133,7 +134,8 @@ def test_the_constraint_keeps_thresholds_inside_the_unit_interval(implementation
 
 def test_thresholds_take_a_learning_rate_of_their_own(implementation, sequences):
     """The pattern of the docstring, `keras.optimizers.MultiOptimizer`."""
-    model = keras.Sequential([keras.Input((7, 3)), EGRU(16, implementation=implementation), keras.layers.Dense(1)])
+    egru = EGRU(16, threshold_trainable=True, surrogate=Triangular(), implementation=implementation)
+    model = keras.Sequential([keras.Input((7, 3)), egru, keras.layers.Dense(1)])
     weights, thresholds = keras.optimizers.SGD(1e-1), keras.optimizers.SGD(0.0)
     rates = keras.optimizers.OptimizerMap(weights, {".*/threshold": thresholds})
     model.compile(optimizer=keras.optimizers.MultiOptimizer(rates), loss="mse")

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_egru import EGRU, ThresholdedRNNCell
+from keras_egru.initializers import Beta
 from keras_egru.pruning import RandomMask
 from keras_egru.surrogates import Boxcar
 
@@ -14,11 +15,14 @@ X, Y = 2.0 * RNG.normal(size=(BATCH, TIME, FEATURES)), RNG.normal(size=(BATCH, T
 
 
 def egru(units=UNITS, **options):
-    return EGRU(
-        units, dtype="float64", kernel_initializer=keras.initializers.RandomNormal(stddev=1.5, seed=1),
-        bias_initializer=keras.initializers.RandomNormal(0.5, 0.5, seed=2),
-        **{"return_sequences": True, "surrogate": Boxcar(0.5, 0.3), **options},
-    )  # fmt: skip
+    lively = {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=1.5, seed=1),
+        "bias_initializer": keras.initializers.RandomNormal(0.5, 0.5, seed=2),
+        "threshold_initializer": Beta(0.3),
+        "threshold_trainable": True,
+        "surrogate": Boxcar(0.5, 0.3),
+    }
+    return EGRU(units, dtype="float64", **{"return_sequences": True, **lively, **options})
 
 
 def gru(units=UNITS, **options):

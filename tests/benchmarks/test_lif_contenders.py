@@ -190,10 +190,10 @@ def test_what_is_kept_is_what_is_in_use_between_the_passes():
 @needs_op
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 def test_the_memory_of_a_contender_is_measured_in_a_process_of_its_own():
-    case = TINY._replace(units=200, batch=64, steps=200)
+    case = TINY._replace(units=200, batch=256, steps=50)
     weights = [np.zeros((15, 200), "float32")]
     found = lif_memory.measure(["plain_tensorflow"], workload_for(case, case.inputs(), weights))
-    membranes = 64 * 200 * 200 * 4 / 2**20
+    membranes = 256 * 50 * 200 * 4 / 2**20
     # Kept are at the least the membranes, of every step; a step has those and the spikes in use.
     assert membranes * 0.9 < found["kept"]["plain_tensorflow"] < 6 * membranes
     assert 2 * membranes * 0.9 < found["peak"]["plain_tensorflow"] < 12 * membranes

@@ -342,10 +342,10 @@ class RTRL:
         for layers, cell in zip(self.network.below, self.network.recurrent, strict=True):
             for layer in layers:
                 shape = _built(layer, shape)
-            if not cell.cell.built:
-                layer = cell.layer
+            layer = cell.layer if cell.masked is None else cell.masked  # the masks are built with their wrapper
+            if not (layer.built and cell.cell.built):
                 layer.build((*shape[:1], None, *shape[1:]) if layer is not cell.cell else shape)
-                layer.built = cell.cell.built = True
+                layer.built = cell.layer.built = cell.cell.built = True
             shape = (shape[0], cell.cell.units)
         for layer in self.network.above:
             shape = _built(layer, shape)

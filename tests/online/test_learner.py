@@ -195,12 +195,15 @@ def test_masks_may_change_between_streams(make):
         assert_allclose(np.asarray(ours) / TIME, theirs, rtol=1e-9, atol=1e-10 * np.abs(theirs).max())
 
 
-def test_pruned_weights_stay_zero():
+@pytest.mark.parametrize("built", [True, False])
+def test_pruned_weights_stay_zero(built):
     layer = RandomMask(EGRU(8, return_sequences=True), 0.7, seed=0)
-    network = keras.Sequential([keras.Input((TIME, FEATURES)), layer, keras.layers.Dense(CLASSES)])
-    learner = RTRL(network, loss="mse", optimizer="adam")
+    if built:
+        layer.build((None, TIME, FEATURES))
+    learner = RTRL(layer, keras.layers.Dense(CLASSES), loss="mse", optimizer="adam")
     for t in range(TIME):
         learner.step(X[:, t], Y[:, t])
+    assert layer.masks
     for pair in layer.masks:
         assert np.all(np.array(pair.weight)[np.array(pair.mask) == 0] == 0)
 

@@ -118,16 +118,7 @@ def test_notebook_runs_and_says_nothing_odd(path, kernel, execute_module):
         assert not re.search(r"\bnan\b|Warning|Traceback", " ".join(texts(cell))), cell.source
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=pytest.mark.xfail(strict=True, reason="its times wait for a quiet machine"))
-        if path.stem == "two_sparsities"
-        else path
-        for path in PATHS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_committed_notebook_ran_in_order_without_errors(path):
     cells = code_cells(nbformat.read(path, as_version=4))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))

@@ -70,10 +70,8 @@ def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model
     keras.utils.set_random_seed(seed)
     steps, features = dataset.train.x.shape[1:]
     inputs = keras.Input((steps, features))
-    recurrent = recurrent_layer(config, model, seed)
-    outputs = read_out(config, dataset.classes, wrap(recurrent)(inputs), seed, wrap)
-    if model == "egru" and config.update_gate_bias:
-        models.set_update_gate_bias(recurrent, config.update_gate_bias)
+    hidden = wrap(recurrent_layer(config, model, seed))(inputs)
+    outputs = read_out(config, dataset.classes, hidden, seed, wrap)
     return keras.Model(inputs, outputs, name=model)
 
 

@@ -47,7 +47,4 @@ def build(config, model, dataset, seed, wrap=lambda layer: layer) -> keras.Model
     for layer in stack:
         hidden = wrap(layer)(hidden)
     outputs = read_out(config, dataset.classes, hidden, seed, wrap)
-    if model == "egru" and config.update_gate_bias:
-        for layer in stack:
-            models.set_update_gate_bias(layer, config.update_gate_bias)
     return keras.Model(inputs, outputs, name=model)

@@ -118,8 +118,6 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
             config, model, units, seed + i, return_sequences=True, stateful=True, name=f"recurrent_{i + 1}"
         )
         hidden = wrap(layer)(hidden)
-        if model == "egru" and config.update_gate_bias:
-            models.set_update_gate_bias(layer, config.update_gate_bias)
     hidden = _dropped(hidden, config.dropout, seed + len(config.units))
     if config.tied:
         logits = embedding(keras.ops.pad(hidden, ((0, 0), (0, 0), (0, 1)), constant_values=1.0), reverse=True)

@@ -20,7 +20,7 @@ def recurrent_layer(config, model, units, seed, **options):
     if model in DENSE:
         return _dense_layer(config, model, units, common)
 
-    from keras_egru.initializers import Beta
+    from keras_egru.initializers import Beta, UpdateGateBias
     from keras_egru.layers import EGRU
     from keras_egru.surrogates import Triangular
 
@@ -28,6 +28,7 @@ def recurrent_layer(config, model, units, seed, **options):
         units,
         reset=config.reset,
         reset_after=config.reset_after,
+        bias_initializer=UpdateGateBias(config.update_gate_bias),
         threshold_initializer=Beta(config.threshold_mean, seed=seed),
         threshold_trainable=config.threshold_trainable,
         shared_threshold=config.shared_threshold,
@@ -98,10 +99,3 @@ def learning_rate(config, steps_per_epoch):
         **warm,
     )
     return Held(cosine, begin=warmup, updates=constant) if constant else cosine
-
-
-def set_update_gate_bias(layer, value):
-    """Sets the bias of the gate u of a built EGRU, of its input where it has two."""
-    bias = layer.cell.bias.numpy()
-    bias.reshape(-1, 3 * layer.units)[0, : layer.units] = value
-    layer.cell.bias.assign(bias)

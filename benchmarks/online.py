@@ -112,14 +112,11 @@ class OnlineProblem:
         return keras.Input(self.dataset.train.x.shape[1:])
 
     def _layers(self):
-        """The recurrent layer, built, and the read-out."""
+        """The recurrent layer and the read-out."""
         keras.utils.set_random_seed(self.seed)
         recurrent = models.recurrent_layer(
             self.config, self.model, self.config.units, self.seed, return_sequences=True, name="recurrent"
         )
-        if self.model == "egru" and self.config.update_gate_bias:
-            recurrent.build((None, *self.dataset.train.x.shape[1:]))
-            models.set_update_gate_bias(recurrent, self.config.update_gate_bias)
         return recurrent, keras.layers.Dense(self.outputs(), name="readout")
 
     def _in_order(self, split):

@@ -1,6 +1,8 @@
-"""Initializers: of thresholds, a Beta distribution on (0, 1); of time constants, a clipped Gamma distribution."""
+"""Initializers: of thresholds, a Beta distribution on (0, 1); of biases, gates that open slowly; of time constants, a
+clipped Gamma distribution."""
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.initializers.random_initializers import RandomInitializer
 
@@ -34,6 +36,43 @@ class Beta(RandomInitializer):
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean}
+
+
+@keras.saving.register_keras_serializable(package="keras_egru")
+class UpdateGateBias(keras.initializers.Initializer):
+    """The `bias` of an EGRU, zero but for the gate u, so that the internal state lasts longer from the first step on.
+
+    A unit leaks by `sigmoid(value)` a step: a half with 0, 27 % with -1. For what must be remembered for T steps,
+    `value = -log(T)` (Tallec & Ollivier 2018, "Can recurrent neural networks warp time?"). Of the two biases of
+    `reset_after=True` the input's gets the value.
+
+    Example:
+
+    >>> egru = keras_egru.EGRU(4, bias_initializer=keras_egru.initializers.UpdateGateBias(-1.0))
+
+    Args:
+        value: Finite float, the bias of the gate u. Default -1.
+
+    Raises:
+        ValueError: `value` is not finite, or the shape asked for is not that of an EGRU's bias.
+    """
+
+    def __init__(self, value: float = -1.0):
+        if not -float("inf") < value < float("inf"):
+            raise ValueError(f"`value` of the update gate's bias must be a finite number, received {value!r}.")
+        self.value = float(value)
+
+    def __call__(self, shape, dtype=None):
+        if len(shape) not in (1, 2) or shape[-1] % 3 or shape[:-1] not in ((), (2,)):
+            raise ValueError(
+                f"the bias of an EGRU has the shape [3 units] or [2, 3 units], and `UpdateGateBias` received {shape}."
+            )
+        bias = np.zeros(shape)
+        bias.reshape(-1, shape[-1])[0, : shape[-1] // 3] = self.value
+        return ops.convert_to_tensor(bias, dtype or keras.config.floatx())
+
+    def get_config(self):
+        return {"value": self.value}
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")

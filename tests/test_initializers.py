@@ -1,10 +1,10 @@
-"""The distribution of time constants: mean, variance, clipping, seeds and serialisation."""
+"""Time constants: mean, variance, clipping, seeds and serialisation of their draws. The bias of the update gate."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_egru.initializers import GammaTimeConstants
+from keras_egru.initializers import GammaTimeConstants, UpdateGateBias
 
 DRAWS = 20000
 
@@ -59,3 +59,20 @@ def test_a_mean_that_is_not_positive_is_refused(mean):
 def test_a_minimum_outside_of_the_range_is_refused(minimum):
     with pytest.raises(ValueError, match=r"`minimum` of the time constants must be in \(0, 3 mean\] = \(0, 60.0\]"):
         GammaTimeConstants(20.0, minimum)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((6,), [-2, -2, 0, 0, 0, 0]), ((2, 3), [[-2, 0, 0], [0, 0, 0]])])
+def test_the_update_gate_alone_gets_a_bias(shape, expected):
+    initializer = UpdateGateBias(-2.0)
+    np.testing.assert_array_equal(initializer(shape), expected)
+    again = keras.initializers.deserialize(keras.initializers.serialize(initializer))
+    np.testing.assert_array_equal(again(shape, "float64"), expected)
+    assert again(shape, "float64").dtype == "float64"
+
+
+def test_what_is_no_bias_of_an_egru_is_refused():
+    with pytest.raises(ValueError, match="`value` of the update gate's bias must be a finite number, received nan"):
+        UpdateGateBias(float("nan"))
+    for shape in ((4,), (3, 6), (1, 2, 6)):
+        with pytest.raises(ValueError, match=r"`UpdateGateBias` received \("):
+            UpdateGateBias()(shape)

@@ -42,7 +42,7 @@ def ours_int8(workload, mode, threads=None):
 
 def reference_cell(workload, mode, threads=None):
     """The definition, step by step in `keras.layers.RNN`."""
-    cell = EGRUCell(workload.units, surrogate=Triangular(width=workload.width))
+    cell = EGRUCell(workload.units, threshold_trainable=True, surrogate=Triangular(width=workload.width))
     layer = keras.layers.RNN(cell, return_sequences=True)
     layer.build(workload.inputs.shape)
     layer.set_weights(workload.egru)
@@ -50,8 +50,13 @@ def reference_cell(workload, mode, threads=None):
 
 
 def _egru(workload, implementation):
-    surrogate = Triangular(width=workload.width)
-    layer = EGRU(workload.units, return_sequences=True, surrogate=surrogate, implementation=implementation)
+    layer = EGRU(
+        workload.units,
+        threshold_trainable=True,  # all gradients are timed
+        surrogate=Triangular(width=workload.width),
+        return_sequences=True,
+        implementation=implementation,
+    )
     layer.build(workload.inputs.shape)
     layer.set_weights(workload.egru)
     if workload.recurrent_mask is not None:

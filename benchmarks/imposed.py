@@ -65,7 +65,7 @@ def egru_with_sparsity(
         CannotRun: no thresholds give the wanted sparsity.
         ConfigError: the blocks do not divide the kernel of a gate.
     """
-    layer = EGRU(units, return_sequences=True, **options)
+    layer = EGRU(units, return_sequences=True, surrogate=Triangular(), **options)
     layer.build(inputs.shape)
     _draw_weights(layer, inputs, WEAK if activity == 0.0 else STRONG, seed)
     mask = None

@@ -10,6 +10,7 @@ from benchmarks.figures import number, share
 from benchmarks.gaps import describe, gaps
 from benchmarks.papers import PUBLISHED
 from benchmarks.report_rows import group_figures, group_row, published_row
+from benchmarks.tasks import TASKS
 from benchmarks.tradeoff import tradeoffs
 
 # A terminal is narrow: a header each for these cells, of which `test` is accuracy or perplexity, as the task has it.
@@ -138,7 +139,7 @@ def rows(report) -> list:
             found.append({**group_row(setting, group).cells, **means, "preset": setting.preset + part})
     tasks = {setting.task for setting in report.settings}
     theirs = [published_row(row).cells | {"preset": "-", "seeds": "-"} for row in PUBLISHED if row.task in tasks]
-    return sorted(found + theirs, key=lambda cells: cells["task"])
+    return sorted(found + theirs, key=lambda cells: seeds.place(list(TASKS), cells["task"]))
 
 
 def footnotes(report) -> list:

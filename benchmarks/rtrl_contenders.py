@@ -11,8 +11,10 @@ import numpy as np
 
 from benchmarks.errors import CannotRun
 from keras_egru import EGRU, ThresholdedRNNCell
+from keras_egru.initializers import Beta
 from keras_egru.ops import influence_sequence
 from keras_egru.ops.influence_sequence import InfluenceTerms
+from keras_egru.surrogates import Triangular
 
 TOLERANCE = 1e-4  # of the largest entry: float32 sums of some hundred terms, in another order
 
@@ -120,7 +122,15 @@ def bptt(imposed) -> ThroughTime:
 
     case = imposed.case
     if case.network == "egru":
-        layer = EGRU(case.units, return_sequences=True, implementation="fused", seed=0)
+        layer = EGRU(
+            case.units,
+            threshold_initializer=Beta(0.3),
+            threshold_trainable=True,
+            surrogate=Triangular(),
+            return_sequences=True,
+            implementation="fused",
+            seed=0,
+        )
     else:
         layer = keras.layers.RNN(ThresholdedRNNCell(case.units), return_sequences=True)
     inputs = tf.constant(np.random.default_rng(0).standard_normal((1, case.steps, case.features), "float32"))

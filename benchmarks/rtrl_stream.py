@@ -74,9 +74,13 @@ class _Stream:
 
 def _learner(units, order):
     from keras_egru import EGRU
+    from keras_egru.initializers import Beta
     from keras_egru.online import RTRL, SnAp
+    from keras_egru.surrogates import Triangular
 
     keras.utils.set_random_seed(0)
-    parts = EGRU(units, return_sequences=True), keras.layers.Dense(OUTPUTS)
+    thresholds = {"threshold_initializer": Beta(0.3), "threshold_trainable": True}
+    recurrent = EGRU(units, return_sequences=True, surrogate=Triangular(), **thresholds)
+    parts = recurrent, keras.layers.Dense(OUTPUTS)
     options = {"loss": "mse", "optimizer": keras.optimizers.Adam(1e-4)}
     return RTRL(*parts, **options) if order is None else SnAp(*parts, order=order, **options)

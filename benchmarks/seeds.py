@@ -12,7 +12,7 @@ from typing import NamedTuple
 from benchmarks.config import PRESETS
 from benchmarks.errors import ConfigError
 from benchmarks.figures import units
-from benchmarks.tasks import config_class
+from benchmarks.tasks import TASKS, config_class
 
 ORDER = ("egru", "gru", "lstm", "lif")
 # Fields of a data set that say nothing of what is in it.
@@ -101,15 +101,20 @@ def settings(found) -> list[Setting]:
     grouped: dict = {}
     for name, record in found:
         data = {key: value for key, value in record["dataset"].items() if key not in NOT_OF_DATA}
-        place = (record["task"], record["preset"], json.dumps(data, sort_keys=True))
+        setting = (record["task"], record["preset"], json.dumps(data, sort_keys=True))
         kind = (record["model"], record["method"], json.dumps(canonical(record), sort_keys=True))
-        grouped.setdefault(place, {}).setdefault(kind, []).append((name, record))
+        grouped.setdefault(setting, {}).setdefault(kind, []).append((name, record))
     found = [
         Setting(task, preset, json.loads(data), _groups(list(kinds.values())))
         for (task, preset, data), kinds in grouped.items()
     ]
     return sorted(
-        found, key=lambda setting: (setting.task, _place(PRESETS[::-1], setting.preset), str(setting.dataset))
+        found,
+        key=lambda setting: (
+            place(list(TASKS), setting.task),
+            place(PRESETS[::-1], setting.preset),
+            str(setting.dataset),
+        ),
     )
 
 
@@ -149,7 +154,7 @@ def _groups(kinds):
         record = members[0][1]
         alike = [other[0][1] for other in kinds if other[0][1]["model"] == record["model"]]
         groups.append(Group(_label(record, alike), [name for name, _ in members], [record for _, record in members]))
-    return sorted(groups, key=lambda group: (_place(ORDER, group.model), group.label, group.name))
+    return sorted(groups, key=lambda group: (place(ORDER, group.model), group.label, group.name))
 
 
 def _label(record, alike):
@@ -165,7 +170,8 @@ def _label(record, alike):
     return ", ".join([label, *told])
 
 
-def _place(order, name):
+def place(order, name) -> tuple:
+    """By which names are sorted: as in the list `order`, then the others by their letters."""
     return (order.index(name), "") if name in order else (len(order), name)
 
 

@@ -44,7 +44,7 @@ for name, rates in {
     model = keras.Sequential(
         [
             keras.Input(x.shape[1:]),
-            EGRU(8, return_sequences=True, **rates),
+            EGRU(8, threshold_trainable=True, return_sequences=True, **rates),
             ExponentialTrace(trainable_time_constant=True),
             keras.layers.Dense(1),
         ]

@@ -116,7 +116,7 @@ def test_a_mask_that_changes_in_mid_stream(make):
 
 def test_an_influence_that_does_not_fit():
     with pytest.raises(
-        ValueError, match=r"influence of a batch of 3 would take 8.94e-06 GiB, and 9.31e-10 GiB are allow"
+        ValueError, match=r"influence of a batch of 3 would take 8.58e-06 GiB, and 9.31e-10 GiB are allow"
     ):
         _stream(memory_limit=1).step(X, Y)
     huge = RTRL(ThresholdedRNNCell(3_000, recurrent_initializer="zeros"), loss="mse")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_egru import EGRU, ThresholdedRNNCell
+from keras_egru.initializers import Beta
 from keras_egru.layers.egru_cell import EGRUCell
 from keras_egru.ops import (
     egru_influence_terms,
@@ -25,7 +26,8 @@ MASK[1] = False
 def egru(units=UNITS, **options):
     """A float64 EGRU of the reference."""
     keras.utils.set_random_seed(1)
-    options = {"surrogate": Boxcar(0.5, 0.3), **options}
+    trained = {"threshold_initializer": Beta(0.3), "threshold_trainable": True, "surrogate": Boxcar(0.5, 0.3)}
+    options = {**trained, **options}
     loud = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1.5)}
     if options.get("use_bias", True):
         loud["bias_initializer"] = keras.initializers.RandomNormal(0.5, 0.5)

@@ -122,7 +122,13 @@ def test_the_command_of_a_record_repeats_the_run_alone(whole, call, tmp_path):
 def test_ctrl_c_ends_all_workers_and_resume_goes_on_to_the_same_curves(whole, sweep, tmp_path):
     (tmp_path / "mine.toml").write_text(REAL)
     command = [sys.executable, "-m", "benchmarks", "sweep", tmp_path / "mine.toml", "--out", tmp_path / "sweep"]
-    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A process that ignores the signal, as those that a shell puts in the background do, would hand that down.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        process = subprocess.Popen([*command, "--workers", "2"], **options)
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     while not any((tmp_path / "sweep").glob("*/config.json")):  # training begins, which takes longer than the signal
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

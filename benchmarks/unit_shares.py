@@ -85,19 +85,19 @@ class Judge:
 
     def sample(self):
         """The training data that tells which units are active, as `remove_units` takes it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `sample`.")
 
     def measure(self, network, split) -> float:
         """`figure` of a network on a split."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `measure`.")
 
     def sparsity(self, network) -> dict:
         """Of a sample of the validation split."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `sparsity`.")
 
     def loses(self, row, whole) -> float:
         """How much worse than the whole network's."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `loses`.")
 
     def without(self, share):
         """The network without this share of the units of each layer, the least active ones."""

@@ -5,14 +5,16 @@ import pytest
 from benchmarks import classification, models
 from benchmarks.config import resolve
 from benchmarks.tasks import TASKS
+from keras_egru import EGRU
 from keras_egru.sparsity import EventRate, InternalState, TargetRate
+from keras_egru.surrogates import Triangular
 
 
 def test_the_egru_gets_every_option_of_the_configuration():
     layer = _layer(
         "reset=zero",
         "reset_after=false",
-        "threshold_trainable=false",
+        "threshold_trainable=true",
         "shared_threshold=true",
         "surrogate_height=0.5",
         "surrogate_width=0.4",
@@ -26,7 +28,7 @@ def test_the_egru_gets_every_option_of_the_configuration():
     wanted = {
         "reset": "zero",
         "reset_after": False,
-        "threshold_trainable": False,
+        "threshold_trainable": True,
         "shared_threshold": True,
         "dropconnect": 0.1,
         "zoneout": 0.2,
@@ -36,6 +38,13 @@ def test_the_egru_gets_every_option_of_the_configuration():
     assert {name: config[name] for name in wanted} == wanted
     assert (layer.surrogate.height, layer.surrogate.width) == (0.5, 0.4)
     assert layer.threshold_initializer.mean == 0.2
+
+
+def test_the_recipe_is_the_layer_s_default_but_for_one_argument():
+    ours, layer = _layer(), EGRU(3)
+    assert ours.surrogate == layer.surrogate == Triangular(0.7, 0.1)
+    assert ours.threshold_initializer.mean == layer.threshold_initializer.mean == 0.05
+    assert ours.cell.threshold_trainable is layer.cell.threshold_trainable is False
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class RecurrentConfig(RunConfig):
     of_any_model: ClassVar[tuple[str, ...]] = ()
 
     # Network
+    kernel_initializer: str = "glorot_uniform"
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
 

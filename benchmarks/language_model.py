@@ -109,6 +109,8 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
         )
     )
     hidden = embedding(words)[:, :, : config.embedding_units]
+    if config.embedding_scale != 1.0:
+        hidden = hidden * config.embedding_scale
     if config.word_dropout:
         hidden = WordDropout(config.word_dropout, vocabulary_size, seed + len(config.units) + 1)(hidden, words)
     hidden = _dropped(hidden, config.input_dropout, seed)

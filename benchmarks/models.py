@@ -16,7 +16,8 @@ OPTIMIZERS = {
 
 def recurrent_layer(config, model, units, seed, **options):
     """The layer that `model` names, with the options of `config` and, for any of the three, `options`."""
-    common = {"recurrent_initializer": config.recurrent_initializer, "seed": seed, **options}
+    initializers = {name: getattr(config, name) for name in ("kernel_initializer", "recurrent_initializer")}
+    common = {**initializers, "seed": seed, **options}
     if model in DENSE:
         return _dense_layer(config, model, units, common)
 

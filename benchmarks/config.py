@@ -12,6 +12,7 @@ PRESETS = ("smoke", "cpu", "paper")
 MODELS = ("egru", "gru", "lstm", "lif")
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -30,7 +31,6 @@ def _split_block(value):
     return height, width
 
 
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Block = Annotated[tuple[Count, Count], BeforeValidator(_split_block)]
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_split)]
 
@@ -47,10 +47,12 @@ class RunConfig(BaseModel):
     optimizer: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
     beta_1: Rate = Field(0.9, description="how much of the mean gradient an update keeps; not of sgd")
     learning_rate: Positive = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = "constant"
     warmup_epochs: NonNegative = Field(0.0, description="linear warm-up before a cosine schedule")
     constant_epochs: NonNegative = Field(0.0, description="at the full rate, after the warm-up, before the cosine")
     final_learning_rate: NonNegative = Field(0.0, description="where a cosine schedule ends, as a share of the rate")
+    step_epochs: Positive = Field(100.0, description="from step to step of a step schedule")
+    step_factor: Share = Field(0.8, description="what such a step leaves of the rate")
     clipnorm: Positive | None = Field(None, description="limit of the global gradient norm; null for none")
     weight_decay: NonNegative = Field(0.0, description="decoupled, of all but biases and thresholds; needs adamw")
 
@@ -73,6 +75,9 @@ class RunConfig(BaseModel):
         for name in ("warmup_epochs", "constant_epochs"):
             if getattr(self, name) and self.schedule != "cosine":
                 raise ValueError(f"{name} needs schedule=cosine")
+        for name in ("step_epochs", "step_factor"):
+            if name in self.model_fields_set and self.schedule != "step":
+                raise ValueError(f"{name} needs schedule=step")
         if self.warmup_epochs + self.constant_epochs >= self.epochs:
             raise ValueError("warmup_epochs and constant_epochs together must be smaller than epochs")
         if self.prune is None:
@@ -108,6 +113,7 @@ class RecurrentConfig(RunConfig):
     zoneout: Rate = 0.0
     state_regularizer: Literal["event_rate", "internal_state", "target_rate"] | None = None
     state_regularizer_weight: NonNegative = 0.0
+    internal_state_weight: NonNegative = Field(0.0, description="of an internal_state beside another state_regularizer")
     target_rate: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.1, description="events per unit and step")
     implementation: Literal["auto", "fused", "reference"] = "auto"
 
@@ -115,6 +121,8 @@ class RecurrentConfig(RunConfig):
     def _has_a_regularizer_for_its_weight(self):
         if self.state_regularizer_weight and self.state_regularizer is None:
             raise ValueError("state_regularizer_weight needs a state_regularizer")
+        if self.internal_state_weight and self.state_regularizer not in ("event_rate", "target_rate"):
+            raise ValueError("internal_state_weight needs state_regularizer=event_rate or target_rate")
         return self
 
     @model_validator(mode="after")
@@ -182,6 +190,7 @@ EGRU_ONLY = (
     "zoneout",
     "state_regularizer",
     "state_regularizer_weight",
+    "internal_state_weight",
     "target_rate",
     "implementation",
 )
@@ -195,6 +204,7 @@ NOT_ONLINE = (
     "zoneout",
     "state_regularizer",
     "state_regularizer_weight",
+    "internal_state_weight",
     "target_rate",
 )
 PRUNED_ONLY = ("block", "prune_weights", "prune_begin", "prune_end")

@@ -56,12 +56,13 @@ def state_regularizer(config):
     """The regulariser of the EGRU's internal state, or None."""
     if config.state_regularizer is None:
         return None
-    from keras_egru.sparsity import EventRate, InternalState, TargetRate
+    from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
 
     if config.state_regularizer == "internal_state":
         return InternalState(weight=config.state_regularizer_weight)
     kind = EventRate if config.state_regularizer == "event_rate" else TargetRate
-    return kind(target=config.target_rate, weight=config.state_regularizer_weight)
+    rate = kind(target=config.target_rate, weight=config.state_regularizer_weight)
+    return Sum(rate, InternalState(config.internal_state_weight)) if config.internal_state_weight else rate
 
 
 def optimizer(config, steps_per_epoch, update_rates=None):
@@ -88,9 +89,14 @@ def optimizer(config, steps_per_epoch, update_rates=None):
 
 
 def learning_rate(config, steps_per_epoch):
-    """A float, or the cosine schedule, with its linear warm-up and then its constant phase before it."""
+    """A float, or steps, or the cosine schedule, with its linear warm-up and then its constant phase before it."""
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "step":
+        updates = max(1, round(config.step_epochs * steps_per_epoch))
+        return keras.optimizers.schedules.ExponentialDecay(
+            config.learning_rate, updates, config.step_factor, staircase=True
+        )
     warmup, constant = (round(n * steps_per_epoch) for n in (config.warmup_epochs, config.constant_epochs))
     warm = {"warmup_target": config.learning_rate, "warmup_steps": warmup} if warmup else {}
     cosine = keras.optimizers.schedules.CosineDecay(

@@ -10,7 +10,7 @@ from keras_egru.sparsity.measures import (
 )
 from keras_egru.sparsity.measuring import measure
 from keras_egru.sparsity.monitor import SparsityMonitor
-from keras_egru.sparsity.regularizers import EventRate, InternalState, StateRegularizer, TargetRate
+from keras_egru.sparsity.regularizers import EventRate, InternalState, StateRegularizer, Sum, TargetRate
 from keras_egru.sparsity.spike_regularizers import SpikeCounts
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SpikeCounts",
     "SpikeRate",
     "StateRegularizer",
+    "Sum",
     "TargetRate",
     "activity_sparsity",
     "backward_sparsity",

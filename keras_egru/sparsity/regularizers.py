@@ -116,6 +116,39 @@ class TargetRate(StateRegularizer):
         return {**super().get_config(), "target": self.target}
 
 
+@keras.saving.register_keras_serializable(package="keras_egru")
+class Sum(StateRegularizer):
+    """The sum of several penalties; `Sum(EventRate(0.01), InternalState(0.05))` are the EGRU preprint's (S53, S54).
+
+    Args:
+        *regularizers: Callables with the signature of a `state_regularizer`; to save the layer, Keras must be able to
+            serialize them. Their weights are their own.
+
+    Raises:
+        TypeError: one of them is not callable.
+        ValueError: there is none.
+    """
+
+    def __init__(self, *regularizers):
+        super().__init__(weight=1.0)
+        if not regularizers:
+            raise ValueError("`regularizers` must be one at least, received none.")
+        for regularizer in regularizers:
+            if not callable(regularizer):
+                raise TypeError(f"`regularizers` must be callables, received {regularizer!r}.")
+        self.regularizers = regularizers
+
+    def __call__(self, c, threshold, surrogate, mask=None):
+        return sum(regularizer(c, threshold, surrogate, mask) for regularizer in self.regularizers)
+
+    def get_config(self):
+        return {"regularizers": [keras.saving.serialize_keras_object(each) for each in self.regularizers]}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(*(keras.saving.deserialize_keras_object(each) for each in config["regularizers"]))
+
+
 def _checked_rate(target):
     if not 0.0 <= target <= 1.0:
         raise ValueError(f"`target` must be a rate in [0, 1], received {target}.")

@@ -42,6 +42,8 @@ def test_several_problems_are_named_together():
             ["schedule=cosine", "epochs=4", "warmup_epochs=1", "constant_epochs=3"],
             "together must be smaller",
         ),
+        (["step_epochs=10"], "step_epochs needs schedule=step"),
+        (["internal_state_weight=0.1"], "internal_state_weight needs state_regularizer=event_rate or target_rate"),
         (["threshold_rate=0.1", "threshold_trainable=false"], "threshold_rate needs threshold_trainable=true"),
         (["threshold_rate=0"], "threshold_rate = '0' is refused"),
     ],

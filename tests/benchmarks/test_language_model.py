@@ -42,6 +42,16 @@ def test_a_text_read_in_chunks_is_the_text_read_at_once(text_folder, model):
     assert forgetful != pytest.approx(expected, rel=1e-5)
 
 
+def test_embedded_words_are_scaled_before_the_layers_read_them(text_folder):
+    plain, scaled = (_problem(text_folder, "gru", f"embedding_scale={scale}").deployed() for scale in (1, 3))
+    words = plain.get_layer("embedding").embeddings
+    plain.get_layer("embedding").embeddings.assign(np.asarray(words) * 3.0)
+    inputs = np.asarray(_problem(text_folder, "gru").dataset.validation[None, :12])
+    hidden = [keras.Model(m.input, m.get_layer("recurrent_2").output)(inputs) for m in (plain, scaled)]
+    assert np.any(np.asarray(hidden[0]))
+    np.testing.assert_allclose(*hidden, rtol=1e-5, atol=1e-7)
+
+
 def test_parallel_streams_carry_both_states_as_one_stream_does(text_folder):
     problem = _problem(text_folder, "egru")
     twin, layer = problem.deployed(), problem.network.get_layer("recurrent_1")

@@ -6,7 +6,7 @@ from benchmarks import classification, models
 from benchmarks.config import resolve
 from benchmarks.tasks import TASKS
 from keras_egru import EGRU
-from keras_egru.sparsity import EventRate, InternalState, TargetRate
+from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
 from keras_egru.surrogates import Triangular
 
 
@@ -56,6 +56,21 @@ def test_a_state_regularizer_is_chosen_by_name(name, kind):
     assert regularizer.weight == 0.3
 
 
+def test_a_penalty_on_the_state_goes_beside_one_on_events():
+    options = ("state_regularizer=event_rate", "state_regularizer_weight=0.3", "internal_state_weight=0.1")
+    both = _layer(*options, "target_rate=0.2").state_regularizer
+    assert type(both) is Sum
+    assert [(type(each), each.weight) for each in both.regularizers] == [(EventRate, 0.3), (InternalState, 0.1)]
+    assert both.regularizers[0].target == 0.2
+
+
+@pytest.mark.parametrize("model", ["egru", "gru", "lstm"])
+def test_the_kernels_initializer_is_chosen_by_name(model):
+    layer = _network(model, "kernel_initializer=zeros").get_layer("recurrent")
+    assert not np.any(np.asarray(layer.cell.kernel))
+    assert np.any(np.asarray(layer.cell.recurrent_kernel))
+
+
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_the_initial_bias_of_the_update_gate_is_set_and_no_other(reset_after):
     network = _network("egru", "update_gate_bias=-1", f"reset_after={reset_after}", "units=4")
@@ -91,6 +106,14 @@ def test_a_constant_phase_lies_between_warm_up_and_cosine():
     assert values == pytest.approx([0.0, 0.005, 0.01, 0.01, 0.01, 0.01, 0.0055, 0.001], abs=1e-6)
     copied = type(rate).from_config(rate.get_config())
     assert [float(copied(step)) for step in (10, 119, 160)] == [float(rate(step)) for step in (10, 119, 160)]
+
+
+def test_a_step_schedule_lowers_the_rate_step_by_step():
+    rate = models.learning_rate(
+        _config("epochs=9", "schedule=step", "step_epochs=3", "step_factor=0.8", "learning_rate=0.1"), 20
+    )
+    values = [float(rate(step)) for step in (0, 59, 60, 119, 120)]
+    assert values == pytest.approx([0.1, 0.1, 0.08, 0.08, 0.064])
 
 
 def test_a_constant_phase_needs_no_warm_up():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_egru.sparsity import EventRate, InternalState, TargetRate
+from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
 from keras_egru.surrogates import Triangular
 
 SURROGATE = Triangular()
@@ -13,7 +13,7 @@ SURROGATE = Triangular()
 C = np.array([[[0.6, 0.1], [0.7, 0.2]], [[0.9, -0.3], [0.4, 0.0]]], "float32")
 THRESHOLD = np.array([0.5, 0.5], "float32")
 MASK = np.array([[True, False], [True, True]])
-REGULARIZERS = [EventRate(), InternalState(), TargetRate()]
+REGULARIZERS = [EventRate(), InternalState(), TargetRate(), Sum(EventRate(0.01), InternalState(0.05))]
 
 
 def gradients(regularizer, c=C, threshold=THRESHOLD, mask=None):
@@ -63,6 +63,21 @@ def test_target_rate_leaves_masked_steps_out():
     assert penalty(TargetRate(0.1), MASK) == pytest.approx(((2 / 3 - 0.1) ** 2 + 0.1**2) / 2)
 
 
+def test_a_sum_is_the_sum_of_its_penalties_and_of_their_gradients():
+    parts = EventRate(0.3, 0.2), InternalState(0.5), TargetRate(0.1)
+    assert penalty(Sum(*parts), MASK) == pytest.approx(sum(penalty(part, MASK) for part in parts), rel=1e-6)
+    each = [gradients(part) for part in parts]
+    for whole, of_parts in zip(gradients(Sum(*parts)), zip(*each, strict=True), strict=True):
+        np.testing.assert_allclose(whole, sum(of_parts), rtol=1e-5, atol=1e-7)
+
+
+def test_a_sum_wants_callables():
+    with pytest.raises(ValueError, match="must be one at least"):
+        Sum()
+    with pytest.raises(TypeError, match=r"must be callables, received 0.1"):
+        Sum(EventRate(), 0.1)
+
+
 def test_event_rate_pushes_states_down_and_thresholds_up_within_the_support():
     to_c, to_threshold = gradients(EventRate(weight=1.0))
     slope = 0.7 * np.maximum(0.0, 1.0 - np.abs(C - 0.5))
@@ -101,7 +116,9 @@ def test_half_precision_counts_beyond_its_own_range():
 
 
 @pytest.mark.parametrize(
-    "regularizer", [EventRate(0.3, 0.2), InternalState(0.3, 0.2), TargetRate(0.2, 0.3)], ids=lambda r: type(r).__name__
+    "regularizer",
+    [EventRate(0.3, 0.2), InternalState(0.3, 0.2), TargetRate(0.2, 0.3), Sum(EventRate(0.3, 0.2), TargetRate(0.1))],
+    ids=lambda r: type(r).__name__,
 )
 def test_configuration_makes_the_same_regularizer_again(regularizer):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(regularizer))

@@ -27,6 +27,7 @@ class LanguageModelConfig(RecurrentConfig):
     units: Sizes = Field((256, 256, 256), description="of the recurrent layers, as 256,256,256")
     embedding_size: Count | None = Field(None, description="null for the units of the last layer")
     embedding_scale: Positive = Field(1.0, description="factor of the embedded words, as layers read them")
+    unigram_bias: bool = Field(False, description="whether the read-out's bias begins at the words' log frequencies")
     word_dropout: Rate = Field(0.0, description="of words of the vocabulary, wherever they stand in a chunk")
     input_dropout: Rate = Field(0.0, description="of the embedded words; one mask a chunk, as all of these")
     hidden_dropout: Rate = Field(0.0, description="between recurrent layers")

@@ -32,6 +32,8 @@ class LanguageModel:
         self.batches, rates = _batches(config, dataset.train, seed)
         self.pruning = Pruning(config, config.epochs * len(self.batches))
         self.network = build(config, model, len(dataset.vocabulary), config.batch_size, seed, self.pruning.wrap)
+        if config.unigram_bias:
+            _assign_bias(self.network, log_frequencies(dataset.train, len(dataset.vocabulary)), config.tied)
         optimizer = models.optimizer(config, len(self.batches), rates)
         self.network.compile(optimizer=optimizer, loss=_loss(), jit_compile=False)
         # A regulariser would add to the cross-entropy of an evaluation, and a saved model needs no layer of this suite.
@@ -126,6 +128,21 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
     else:
         logits = wrap(keras.layers.Dense(vocabulary_size, name="readout"))(hidden)
     return keras.Model(words, logits, name=model)
+
+
+def log_frequencies(words, vocabulary_size):
+    """`[vocabulary_size]`: the logarithm of how often each word occurs, one more than it does, less their mean."""
+    logarithms = np.log(np.bincount(words, minlength=vocabulary_size) + 1.0)
+    return logarithms - logarithms.mean()
+
+
+def _assign_bias(network, bias, tied):
+    """Sets the bias of the read-out; `build` says where it is in a tied one."""
+    if not tied:
+        next(weight for weight in network.weights if weight.path.endswith("readout/bias")).assign(bias)
+        return
+    embeddings = next(weight for weight in network.weights if weight.path.endswith("embedding/embeddings"))
+    embeddings.assign(np.concatenate([np.asarray(embeddings)[:, :-1], bias[:, None]], axis=1))
 
 
 def _batches(config, words, seed):

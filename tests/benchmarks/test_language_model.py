@@ -52,6 +52,20 @@ def test_embedded_words_are_scaled_before_the_layers_read_them(text_folder):
     np.testing.assert_allclose(*hidden, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("options", [(), ("embedding_size=5",), ("prune=0.5", "prune_weights=all")])
+def test_a_unigram_bias_predicts_the_frequencies_of_words(text_folder, options):
+    config = _config("unigram_bias=true", *options)
+    problem = LanguageModel(config, "egru", TASKS["ptb"].load(config, str(text_folder)), seed=0)
+    counts = np.bincount(problem.dataset.train, minlength=len(problem.dataset.vocabulary)) + 1.0
+    network = problem.network
+    for weight in network.weights:  # Without events the bias alone predicts.
+        if weight.path.endswith("threshold"):
+            weight.assign(np.full(weight.shape, 0.999))
+    logits = np.asarray(network(problem.batches[0][0]), "float64")
+    predicted = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(predicted, np.broadcast_to(counts / counts.sum(), predicted.shape), rtol=1e-4)
+
+
 def test_parallel_streams_carry_both_states_as_one_stream_does(text_folder):
     problem = _problem(text_folder, "egru")
     twin, layer = problem.deployed(), problem.network.get_layer("recurrent_1")

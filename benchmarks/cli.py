@@ -95,7 +95,8 @@ def run(
     data_dir: Annotated[
         str | None,
         typer.Option(
-            help="Folder of tensorflow_datasets, tonic or ptb.*.txt, or one that holds it. Default: KERAS_EGRU_DATA."
+            help="Folder of tensorflow_datasets, tonic, ptb.*.txt or wiki.*.tokens, or one that holds it. "
+            "Default: KERAS_EGRU_DATA."
         ),
     ] = None,
     out: Annotated[

@@ -1,7 +1,6 @@
 """One run: load, build, one `fit` with checkpoints, the best epoch's weights on the test set, one record."""
 
 import gzip
-import io
 import json
 import tempfile
 import time
@@ -14,7 +13,7 @@ import numpy as np
 from benchmarks import checkpoints, pruning, records
 from benchmarks.batches import EpochClock
 from benchmarks.config import online_label, recorded
-from benchmarks.errors import ConfigError, Diverged
+from benchmarks.errors import CannotWrite, ConfigError, Diverged
 from benchmarks.event_sample import event_sample
 from benchmarks.problem import problem_class
 from benchmarks.sparsities import SPARSITIES, weight_sparsity
@@ -215,7 +214,11 @@ def _sizes(model, unpruned):
 
 
 def _serialised(network):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        network.save(path)
-        return io.FileIO(path).readall()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            network.save(path)
+            return path.read_bytes()
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise CannotWrite(f"the model cannot be written to {where} (TMPDIR): {error.strerror or error}.") from None

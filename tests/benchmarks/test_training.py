@@ -169,6 +169,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     np.testing.assert_array_equal(arrays["model"][0], np.ones(3))
 
 
+def test_a_full_temporary_folder_is_named_before_training(tmp_path, monkeypatch):
+    def disk_full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", disk_full)
+    with pytest.raises(CannotWrite, match=r"cannot be written to .+ \(TMPDIR\): No space left on device"):
+        execute(_run(tmp_path / "run"))
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
 def test_a_checkpoint_keeps_the_order_of_many_arrays(tmp_path):
     arrays = {"model": [np.full(2, i) for i in range(12)], "best": [np.arange(4.0)]}
     checkpoints.save(tmp_path, {}, arrays)

@@ -111,7 +111,7 @@ class RecurrentConfig(RunConfig):
     update_gate_bias: float = Field(0.0, allow_inf_nan=False, description="initial bias of the gate u")
     dropconnect: Rate = 0.0
     zoneout: Rate = 0.0
-    state_regularizer: Literal["event_rate", "internal_state", "target_rate"] | None = None
+    state_regularizer: Literal["event_rate", "internal_state", "silent_units", "target_rate"] | None = None
     state_regularizer_weight: NonNegative = 0.0
     internal_state_weight: NonNegative = Field(0.0, description="of an internal_state beside another state_regularizer")
     target_rate: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.1, description="events per unit and step")

@@ -56,12 +56,12 @@ def state_regularizer(config):
     """The regulariser of the EGRU's internal state, or None."""
     if config.state_regularizer is None:
         return None
-    from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
+    from keras_egru.sparsity import EventRate, InternalState, SilentUnits, Sum, TargetRate
 
     if config.state_regularizer == "internal_state":
         return InternalState(weight=config.state_regularizer_weight)
-    kind = EventRate if config.state_regularizer == "event_rate" else TargetRate
-    rate = kind(target=config.target_rate, weight=config.state_regularizer_weight)
+    kinds = {"event_rate": EventRate, "silent_units": SilentUnits, "target_rate": TargetRate}
+    rate = kinds[config.state_regularizer](target=config.target_rate, weight=config.state_regularizer_weight)
     return Sum(rate, InternalState(config.internal_state_weight)) if config.internal_state_weight else rate
 
 

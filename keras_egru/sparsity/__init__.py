@@ -10,13 +10,14 @@ from keras_egru.sparsity.measures import (
 )
 from keras_egru.sparsity.measuring import measure
 from keras_egru.sparsity.monitor import SparsityMonitor
-from keras_egru.sparsity.regularizers import EventRate, InternalState, StateRegularizer, Sum, TargetRate
+from keras_egru.sparsity.regularizers import EventRate, InternalState, SilentUnits, StateRegularizer, Sum, TargetRate
 from keras_egru.sparsity.spike_regularizers import SpikeCounts
 
 __all__ = [
     "EventRate",
     "InternalState",
     "Macs",
+    "SilentUnits",
     "SparsityMonitor",
     "SpikeCounts",
     "SpikeRate",

@@ -117,6 +117,36 @@ class TargetRate(StateRegularizer):
 
 
 @keras.saving.register_keras_serializable(package="keras_egru")
+class SilentUnits(StateRegularizer):
+    """`weight * mean over units of [rate_i < target] mean max(0, threshold_i - c_i)`: rescues units that hardly fire.
+
+    A unit whose state stays out of the surrogate's support gets no gradient from the task and never fires again, as in
+    networks of ReLUs. This penalty lifts the states of such units, and of no others, until they fire at `target`. The
+    threshold is detached, so that only the state moves.
+
+    Args:
+        target: Float in [0, 1], events per unit and step below which a unit is lifted. Default 0.02.
+        weight: Float >= 0. Default 0.01.
+
+    Raises:
+        ValueError: `weight` is negative or `target` is outside [0, 1].
+    """
+
+    def __init__(self, target: float = 0.02, weight: float = 0.01):
+        super().__init__(weight)
+        self.target = _checked_rate(target)
+
+    def __call__(self, c, threshold, surrogate, mask=None):
+        below = ops.stop_gradient(ops.cast(threshold, c.dtype)) - c
+        rates = _mean_over_steps(ops.cast(below < 0, c.dtype), mask)
+        depth = _mean_over_steps(ops.maximum(below, 0.0), mask)
+        return self.weight * ops.mean(ops.where(rates < self.target, depth, 0.0))
+
+    def get_config(self):
+        return {**super().get_config(), "target": self.target}
+
+
+@keras.saving.register_keras_serializable(package="keras_egru")
 class Sum(StateRegularizer):
     """The sum of several penalties; `Sum(EventRate(0.01), InternalState(0.05))` are the EGRU preprint's (S53, S54).
 

@@ -6,7 +6,7 @@ from benchmarks import classification, models
 from benchmarks.config import resolve
 from benchmarks.tasks import TASKS
 from keras_egru import EGRU
-from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
+from keras_egru.sparsity import EventRate, InternalState, SilentUnits, Sum, TargetRate
 from keras_egru.surrogates import Triangular
 
 
@@ -48,7 +48,13 @@ def test_the_recipe_is_the_layer_s_default_but_for_one_argument():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("event_rate", EventRate), ("internal_state", InternalState), ("target_rate", TargetRate)]
+    ("name", "kind"),
+    [
+        ("event_rate", EventRate),
+        ("internal_state", InternalState),
+        ("silent_units", SilentUnits),
+        ("target_rate", TargetRate),
+    ],
 )
 def test_a_state_regularizer_is_chosen_by_name(name, kind):
     regularizer = _layer(f"state_regularizer={name}", "state_regularizer_weight=0.3").state_regularizer

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_egru.sparsity import EventRate, InternalState, Sum, TargetRate
+from keras_egru.sparsity import EventRate, InternalState, SilentUnits, Sum, TargetRate
 from keras_egru.surrogates import Triangular
 
 SURROGATE = Triangular()
@@ -97,6 +97,43 @@ def test_target_rate_quietens_busy_units_and_wakes_silent_ones():
     assert (to_c[..., 1] < 0).all()
 
 
+def test_silent_units_counts_the_depth_of_units_below_the_target_alone():
+    depth = np.maximum(0.0, 0.5 - C).mean((0, 1))  # unit 0 fires in 3 of 4 steps, unit 1 in none
+    assert penalty(SilentUnits(0.1, weight=3.0)) == pytest.approx(3.0 * depth[1] / 2)
+    assert penalty(SilentUnits(0.9, weight=3.0)) == pytest.approx(3.0 * depth.sum() / 2)
+    assert penalty(SilentUnits(0.0)) == 0.0
+
+
+def test_silent_units_lifts_the_states_of_silent_units_and_moves_no_threshold():
+    to_c, to_threshold = gradients(SilentUnits(0.1, weight=1.0), mask=MASK)
+    np.testing.assert_array_equal(to_c[..., 0], 0.0)
+    np.testing.assert_allclose(to_c[..., 1], np.where(MASK, -1 / 6, 0.0), rtol=1e-6)
+    np.testing.assert_array_equal(to_threshold, 0.0)
+
+
+def test_silent_units_wakes_a_unit_that_its_surrogate_does_not_reach():
+    from keras_egru import EGRU
+    from keras_egru.sparsity import activity_sparsity
+
+    x = np.random.default_rng(1).normal(size=(16, 10, 3)).astype("float32")
+
+    def silence_after_training(regularizer):
+        keras.utils.set_random_seed(1)
+        layer = EGRU(8, bias_initializer=_downwards, state_regularizer=regularizer, return_sequences=True)
+        model = keras.Sequential([keras.Input((10, 3)), layer, keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(0.05), "mse")
+        model.fit(x, np.ones((16, 10, 1)), epochs=20, verbose=0)
+        return float(activity_sparsity(layer(x)))
+
+    assert silence_after_training(None) == 1.0
+    assert silence_after_training(SilentUnits()) < 0.98
+
+
+def _downwards(shape, dtype=None):
+    """A bias that drives the candidate state to about -1."""
+    return ops.convert_to_tensor(np.concatenate([np.zeros((2, 16)), np.full((2, 8), -2.0)], axis=1), dtype)
+
+
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=lambda r: type(r).__name__)
 def test_masked_steps_get_no_gradient(regularizer):
     to_c, _ = gradients(regularizer, mask=MASK)
@@ -117,7 +154,13 @@ def test_half_precision_counts_beyond_its_own_range():
 
 @pytest.mark.parametrize(
     "regularizer",
-    [EventRate(0.3, 0.2), InternalState(0.3, 0.2), TargetRate(0.2, 0.3), Sum(EventRate(0.3, 0.2), TargetRate(0.1))],
+    [
+        EventRate(0.3, 0.2),
+        InternalState(0.3, 0.2),
+        TargetRate(0.2, 0.3),
+        SilentUnits(0.2),
+        Sum(EventRate(0.3, 0.2), TargetRate(0.1)),
+    ],
     ids=lambda r: type(r).__name__,
 )
 def test_configuration_makes_the_same_regularizer_again(regularizer):

@@ -16,6 +16,10 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Initializer = Literal[
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal", "lecun_uniform",
+    "orthogonal", "zeros",
+]  # fmt: skip  # of Keras
 
 
 def _split(value):
@@ -96,8 +100,8 @@ class RecurrentConfig(RunConfig):
     of_any_model: ClassVar[tuple[str, ...]] = ()
 
     # Network
-    kernel_initializer: str = "glorot_uniform"
-    recurrent_initializer: str = "orthogonal"
+    kernel_initializer: Initializer = "glorot_uniform"
+    recurrent_initializer: Initializer = "orthogonal"
     reset_after: bool = True
 
     # EGRU only
@@ -121,8 +125,8 @@ class RecurrentConfig(RunConfig):
     def _has_a_regularizer_for_its_weight(self):
         if self.state_regularizer_weight and self.state_regularizer is None:
             raise ValueError("state_regularizer_weight needs a state_regularizer")
-        if self.internal_state_weight and self.state_regularizer not in ("event_rate", "target_rate"):
-            raise ValueError("internal_state_weight needs state_regularizer=event_rate or target_rate")
+        if self.internal_state_weight and self.state_regularizer in (None, "internal_state"):
+            raise ValueError("internal_state_weight needs a state_regularizer beside it, and not internal_state")
         return self
 
     @model_validator(mode="after")

@@ -80,7 +80,7 @@ class RunConfig(BaseModel):
             if getattr(self, name) and self.schedule != "cosine":
                 raise ValueError(f"{name} needs schedule=cosine")
         for name in ("step_epochs", "step_factor"):
-            if name in self.model_fields_set and self.schedule != "step":
+            if getattr(self, name) != type(self).model_fields[name].default and self.schedule != "step":
                 raise ValueError(f"{name} needs schedule=step")
         if self.warmup_epochs + self.constant_epochs >= self.epochs:
             raise ValueError("warmup_epochs and constant_epochs together must be smaller than epochs")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cli
+from benchmarks import cli, finished_runs
 from benchmarks.config import recorded
 from benchmarks.tasks import config_class
 
@@ -30,3 +30,4 @@ def test_the_command_of_a_record_asks_for_its_run(run, call, monkeypatch):
     defaults = config_class(task, model).model_construct().model_dump(mode="json")
     held = recorded(config, model)
     assert held == {name: defaults[name] for name in held} | record["config"]
+    assert recorded(finished_runs.find(RESULTS / run).config, model) == held

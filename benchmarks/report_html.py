@@ -68,9 +68,9 @@ def _is_numeric(column):
 
 
 def _card(report, task):
-    """What the summary says of a task: of its first setting, the best group of each model."""
+    """What the summary says of a task: of its setting with the most models, the best group of each model."""
     settings = [setting for setting in report.settings if setting.task == task.name]
-    first = settings[0]
+    first = max(settings, key=lambda setting: len({group.model for group in setting.groups}))
     lines = []
     for model in dict.fromkeys(group.model for group in first.groups):
         groups = [group for group in first.groups if group.model == model]

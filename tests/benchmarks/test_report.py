@@ -179,6 +179,16 @@ def test_the_terminal_shows_groups_and_papers_and_marks_parts_of_the_data(tmp_pa
     assert report.footnotes(found) == [report.FOOTNOTE]
 
 
+@pytest.mark.parametrize("steps", [10, 98])
+def test_the_summary_is_of_the_setting_with_the_most_models(call, tmp_path, steps):
+    alone = made_up("lstm", dataset={**made_up()["dataset"], "steps": steps}, test=0.123)
+    save(tmp_path, alone=alone, egru=made_up(test=0.456), gru=made_up("gru", test=0.789))
+    assert call("report", tmp_path).exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    summary = page[: page.index('<section id="task-')]
+    assert [share in summary for share in ("45.6%", "78.9%", "12.3%")] == [True, True, False]
+
+
 def test_dense_runs_alone_have_no_figure_of_sparsity_and_a_record_without_layers_has_one(call, tmp_path):
     save(tmp_path / "dense", gru=made_up("gru"))
     save(tmp_path / "old", egru=made_up(layers=False, events=None))

@@ -196,6 +196,7 @@ EGRU_ONLY = (
     "state_regularizer_weight",
     "internal_state_weight",
     "target_rate",
+    "last_target_rate",
     "implementation",
 )
 ONLINE_ONLY = ("gradient", "update_every", "parameter_sparsity")

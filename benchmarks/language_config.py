@@ -33,6 +33,10 @@ class LanguageModelConfig(RecurrentConfig):
     hidden_dropout: Rate = Field(0.0, description="between recurrent layers")
     dropout: Rate = Field(0.0, description="before the read-out")
 
+    last_target_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        None, description="target_rate of the last layer, all that the read-out sees of a text; null for the others'"
+    )
+
     @property
     def embedding_units(self) -> int:
         return self.embedding_size or self.units[-1]
@@ -41,6 +45,11 @@ class LanguageModelConfig(RecurrentConfig):
     def tied(self) -> bool:
         """Whether embedding and read-out share their weights: wherever their sizes allow it."""
         return self.embedding_units == self.units[-1]
+
+    def of_last_layer(self) -> "LanguageModelConfig":
+        """The same with the last layer's rate of events as that of all layers."""
+        rate = self.target_rate if self.last_target_rate is None else self.last_target_rate
+        return self.model_copy(update={"target_rate": rate})
 
     def without_regularization(self) -> "LanguageModelConfig":
         """The same network, as it is evaluated and saved."""

@@ -118,8 +118,9 @@ def build(config, model, vocabulary_size, streams, seed, wrap=lambda layer: laye
     hidden = _dropped(hidden, config.input_dropout, seed)
     for i, units in enumerate(config.units):
         hidden = _dropped(hidden, config.hidden_dropout, seed + i) if i else hidden
+        own = config.of_last_layer() if i == len(config.units) - 1 else config
         layer = models.recurrent_layer(
-            config, model, units, seed + i, return_sequences=True, stateful=True, name=f"recurrent_{i + 1}"
+            own, model, units, seed + i, return_sequences=True, stateful=True, name=f"recurrent_{i + 1}"
         )
         hidden = wrap(layer)(hidden)
     hidden = _dropped(hidden, config.dropout, seed + len(config.units))

@@ -8,7 +8,7 @@ from benchmarks.seeds import Setting, canonical
 # The surrogate's support and the regularisers of the state.
 MEANS = (
     "surrogate_width", "surrogate_height", "surrogate_slope", "state_regularizer", "state_regularizer_weight",
-    "internal_state_weight", "target_rate",
+    "internal_state_weight", "target_rate", "last_target_rate",
 )  # fmt: skip
 
 

@@ -52,6 +52,15 @@ def test_embedded_words_are_scaled_before_the_layers_read_them(text_folder):
     np.testing.assert_allclose(*hidden, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("last", "expected"), [("0.5", [0.03, 0.5]), ("0", [0.03, 0.0]), ("none", [0.03, 0.03])])
+def test_the_last_layer_may_have_a_rate_of_its_own(text_folder, last, expected):
+    problem = _problem(text_folder, "egru", "state_regularizer=silent_units", "state_regularizer_weight=0.1",
+                       "target_rate=0.03", f"last_target_rate={last}")  # fmt: skip
+    layers = [problem.network.get_layer(f"recurrent_{i}") for i in (1, 2)]
+    assert [layer.state_regularizer.target for layer in layers] == expected
+    assert all(problem.deployed().get_layer(layer.name).state_regularizer is None for layer in layers)
+
+
 @pytest.mark.parametrize("options", [(), ("embedding_size=5",), ("prune=0.5", "prune_weights=all")])
 def test_a_unigram_bias_predicts_the_frequencies_of_words(text_folder, options):
     config = _config("unigram_bias=true", *options)

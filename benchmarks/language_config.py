@@ -5,7 +5,7 @@ The parts of the recipe are those of AWD-LSTM (Merity et al. 2018), which the EG
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmarks.config import Count, Positive, Rate, RecurrentConfig, Sizes
 
@@ -36,6 +36,12 @@ class LanguageModelConfig(RecurrentConfig):
     last_target_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
         None, description="target_rate of the last layer, all that the read-out sees of a text; null for the others'"
     )
+
+    @model_validator(mode="after")
+    def _has_a_regularizer_for_the_last_rate(self):
+        if self.last_target_rate is not None and self.state_regularizer in (None, "internal_state"):
+            raise ValueError("last_target_rate needs a state_regularizer of event rates, or null")
+        return self
 
     @property
     def embedding_units(self) -> int:

@@ -71,6 +71,13 @@ def test_sizes_that_are_no_sizes_are_refused(text):
         resolve(TASKS["ptb"].config_class, "ptb", "smoke", "egru", [f"units={text}"])
 
 
+@pytest.mark.parametrize("regularizer", ["none", "internal_state"])
+def test_a_rate_of_the_last_layer_needs_a_regularizer_that_has_rates(regularizer):
+    options = ["last_target_rate=0.5", f"state_regularizer={regularizer}"]
+    with pytest.raises(ConfigError, match="last_target_rate needs a state_regularizer of event rates"):
+        resolve(TASKS["ptb"].config_class, "ptb", "smoke", "egru", options)
+
+
 def test_embedding_and_read_out_are_tied_where_their_sizes_are_equal():
     tied = {
         assignment: resolve(TASKS["ptb"].config_class, "ptb", "smoke", "egru", ["units=32,16", assignment]).tied

@@ -7,6 +7,7 @@ with `--resume`.
 import json
 import multiprocessing
 import signal
+import sys
 from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
@@ -141,7 +142,7 @@ class _Worker:
 
 def _work_alone(plan, sender):
     """The whole of a worker's process, which its parent asks to end."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    _listen()
     try:
         use_threads(plan.threads)
         from benchmarks.sweep_runs import work
@@ -154,8 +155,23 @@ def _work_alone(plan, sender):
         return
 
 
+def _listen():
+    """Makes SIGTERM a KeyboardInterrupt, wherever it finds the process."""
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _interrupt)
+    sys.unraisablehook = _interrupt_again
+
+
 def _interrupt(number, frame):
     raise KeyboardInterrupt
+
+
+def _interrupt_again(unraisable):
+    """What is raised in a callback of the garbage collector, such as JAX's, is reported and forgotten."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _document(plan, runs, request):

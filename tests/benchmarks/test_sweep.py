@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from benchmarks import checkpoints, records, sweep_runs, sweep_study
+from benchmarks import sweep as sweep_module
 from benchmarks.errors import CannotRun, Diverged
 from benchmarks.file_locks import FileLock
 
@@ -368,3 +370,24 @@ def _queue(tmp_path, text=GRID):
     (tmp_path / "mine.toml").write_text(text)
     sweep = sweep_file.load(str(tmp_path / "mine.toml")).sweep
     return sweep_study.Queue(sweep, "mine", tmp_path / "sweep", None, "maximize")
+
+
+def test_an_interrupt_in_a_callback_of_the_garbage_collector_is_not_lost(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+
+    def callback(phase, info):
+        gc.callbacks.remove(callback)
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal has not interrupted the callback")
+
+    try:
+        sweep_module._listen()
+        gc.callbacks.append(callback)
+        gc.collect()  # which ignores what a callback raises
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -167,7 +167,7 @@ def _interrupt(number, frame):
 
 
 def _interrupt_again(unraisable):
-    """An interrupt in a callback of the garbage collector, such as JAX's, would be reported and forgotten: it comes again."""
+    """An interrupt in a callback of the garbage collector, such as JAX's, would be forgotten: it comes again."""
     if unraisable.exc_type is KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
     else:

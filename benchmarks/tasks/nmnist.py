@@ -4,6 +4,7 @@ The setting is that of Perez-Nieves & Goodman 2021: 300 steps of 1 ms and 1,156 
 set is read through `tonic`; without it a file of some of its recordings, `nmnist_subset/nmnist_*.npz`, will do.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from benchmarks.tasks.spike_trains import Recordings, recording
 from benchmarks.tasks.tonic_data import from_tonic, tonic_folder
 
 SIDE = 34
+POLARITIES = 2
 CLASSES = 10
 TRAINING, TEST = 60_000, 10_000
 LONGEST_MS = 400.0  # the recordings take 300 to 340 ms
@@ -33,6 +35,12 @@ class NMNISTData(SpikeTrains):
         "merged", description="channels: a pixel each, a pixel and polarity each, or the events of one polarity"
     )
     downscale: Count = Field(1, description="side of the square of pixels that share a channel: 1, 2, 17 or 34")
+    max_shift: int = Field(
+        0,
+        ge=0,
+        lt=SIDE,
+        description="pixels: training recordings are moved by up to so many, at random, on either axis",
+    )
     validation_share: float = Field(0.1, gt=0.0, le=0.5, description="of the training recordings, the last of them")
     test_size: Count | None = Field(None, description="the first N test recordings; null for all")
 
@@ -88,6 +96,7 @@ class NMNIST:
             validation=_split(train, order[available:], config),
             test=_split(test, tested, config),
             verified=verified,
+            augment=partial(shifted, config=config) if config.max_shift else None,
         )
 
 
@@ -159,16 +168,16 @@ def _split(source, chosen, config):
     outside = labels[(labels < 0) | (labels >= CLASSES)]
     if outside.size:
         raise DataMissing(f"N-MNIST must hold labels from 0 to {CLASSES - 1}, received {outside[0]}.")
-    return Split(Recordings(events, config.steps, config.channels), labels)
+    return Split(Recordings(events, config.steps, config.channels, places(config)), labels)
 
 
 def camera_events(events, config, name):
-    """A recording's `(step, channel)`, as `Recordings` takes them.
+    """A recording's `(step, channel)`, as `Recordings` takes them, with a channel for each polarity and pixel.
 
     Args:
-        events: Has arrays `x`, `y`, `p` (0 off, 1 on) and `t` in microseconds by these names.
-        config: `NMNISTData`. Merged, the polarities of a pixel share its channel `side y + x`; in "both", the channels
-            of the on events come after those of the off events.
+        events: Has arrays `x`, `y`, `p` (0 off, 1 on) and `t` in microseconds by these names; an event's channel is
+            `(34 p + y) 34 + x`.
+        config: `NMNISTData`.
         name: What to call the recording in an error.
 
     Raises:
@@ -177,19 +186,41 @@ def camera_events(events, config, name):
     x, y, p = (np.asarray(events[axis], "int64") for axis in "xyp")
     if not x.size:
         raise DataMissing(f"{name} holds no events.")
-    for axis, values, size in (("x", x, SIDE), ("y", y, SIDE), ("p", p, 2)):
+    for axis, values, size in (("x", x, SIDE), ("y", y, SIDE), ("p", p, POLARITIES)):
         outside = values[(values < 0) | (values >= size)]
         if outside.size:
             raise DataMissing(f"{name} must hold {axis} from 0 to {size - 1}, received {outside[0]}.")
-    wanted = {"on": p == 1, "off": p == 0}.get(config.polarity, slice(None))
-    side, x, y = config.side, x // config.downscale, y // config.downscale
-    plane = p * side * side if config.polarity == "both" else 0
     return recording(
-        np.asarray(events["t"], "float64")[wanted] / 1000.0,
-        (plane + y * side + x)[wanted],
+        np.asarray(events["t"], "float64") / 1000.0,
+        (p * SIDE + y) * SIDE + x,
         steps=config.steps,
         dt=config.dt,
-        channels=config.channels,
+        channels=POLARITIES * SIDE**2,
         longest=LONGEST_MS,
         name=name,
     )
+
+
+def places(config, right=0, down=0):
+    """Where the events of `camera_events` go when a recording is moved over the sensor by so many pixels.
+
+    Merged, the polarities of a pixel share its channel `side y + x`; in "both", the channels of the on events come
+    after those of the off events. Events of a polarity that is not wanted, or off the sensor, are left out.
+
+    Returns:
+        int64 `[2 * 34 * 34]`, a channel of the sequences for each of the events', or -1.
+    """
+    p, y, x = np.indices((POLARITIES, SIDE, SIDE))
+    y, x = y + down, x + right
+    kept = (y >= 0) & (y < SIDE) & (x >= 0) & (x < SIDE)
+    if config.polarity in ("on", "off"):
+        kept &= p == (config.polarity == "on")
+    plane = p if config.polarity == "both" else 0
+    channel = (plane * config.side + y // config.downscale) * config.side + x // config.downscale
+    return np.where(kept, channel, -1).ravel()
+
+
+def shifted(recordings, generators, config):
+    """Dense `recordings`, each moved by draws from its own generator, by `config.max_shift` pixels at most."""
+    limit = config.max_shift
+    return recordings.dense([places(config, *rng.integers(-limit, limit + 1, 2)) for rng in generators])

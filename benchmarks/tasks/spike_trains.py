@@ -48,13 +48,15 @@ class Recordings:
     Args:
         events: `(step, channel)` arrays of equal length, one pair a recording; `recording` makes them.
         steps: Length of the sequences.
-        channels: Number of channels.
+        channels: Number of channels of the sequences.
+        places: The place in the sequences of each channel of the events, integers, -1 for one that is left out. None
+            where the channels are the sequences' own.
     """
 
     ndim, dtype = 3, np.dtype("float32")
 
-    def __init__(self, events, steps, channels):
-        self.steps, self.channels = steps, channels
+    def __init__(self, events, steps, channels, places=None):
+        self.steps, self.channels, self.places = steps, channels, places
         self._offsets = np.cumsum([0, *(len(step) for step, _ in events)])
         self._step = np.concatenate([np.zeros(0, "uint16"), *(step for step, _ in events)])
         self._channel = np.concatenate([np.zeros(0, "uint16"), *(channel for _, channel in events)])
@@ -73,10 +75,18 @@ class Recordings:
         return some
 
     def __array__(self, dtype=None, copy=None):
-        dense = np.zeros(self.shape, dtype or self.dtype)
-        for example, recording in enumerate(self._chosen):
+        return self.dense([self.places] * len(self)).astype(dtype or self.dtype, copy=False)
+
+    def dense(self, places):
+        """The sequences, those of each recording by its own `places`."""
+        dense = np.zeros(self.shape, self.dtype)
+        for example, (recording, its_places) in enumerate(zip(self._chosen, places, strict=True)):
             events = slice(*self._offsets[recording : recording + 2])
-            dense[example, self._step[events], self._channel[events]] = 1.0
+            step, channel = self._step[events], self._channel[events]
+            if its_places is not None:
+                channel = its_places[channel]
+                step, channel = step[channel >= 0], channel[channel >= 0]
+            dense[example, step, channel] = 1.0
         return dense
 
 

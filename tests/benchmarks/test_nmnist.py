@@ -7,7 +7,8 @@ import pytest
 from benchmarks.config import resolve
 from benchmarks.errors import CannotRun, ConfigError, DataMissing
 from benchmarks.tasks import TASKS, config_class
-from benchmarks.tasks.nmnist import camera_events
+from benchmarks.tasks.nmnist import camera_events, places
+from benchmarks.tasks.spike_trains import Recordings
 
 EVENTS = {"x": [0, 33, 5], "y": [0, 33, 2], "p": [1, 0, 1], "t": [0, 1_999, 299_999]}
 
@@ -23,22 +24,48 @@ EVENTS = {"x": [0, 33, 5], "y": [0, 33, 2], "p": [1, 0, 1], "t": [0, 1_999, 299_
 )
 def test_a_pixel_is_a_channel_and_a_millisecond_a_step(polarity, channels, step):
     config = _config(f"polarity={polarity}", "trial_ms=300", "dt=1")
-    events = camera_events(EVENTS, config, "it")
-    assert [array.tolist() for array in events] == [step, channels]
+    assert _steps_and_channels(config) == (step, channels)
     assert config.channels == (2_312 if polarity == "both" else 1_156)
 
 
 def test_blocks_of_pixels_can_share_a_channel():
     config = _config("polarity=both", "downscale=2", "trial_ms=300", "dt=1")
     assert config.channels == 2 * 17 * 17
-    assert camera_events(EVENTS, config, "it")[1].tolist() == [289, 288, 289 + 17 + 2]
+    assert _steps_and_channels(config)[1] == [289, 288, 289 + 17 + 2]
     with pytest.raises(ConfigError, match="downscale must divide 34, received 3"):
         _config("downscale=3")
 
 
+def test_a_recording_is_moved_as_a_whole_and_loses_what_leaves_the_sensor():
+    config = _config("polarity=both", "downscale=2", "trial_ms=300", "dt=1")
+    to_the_right = places(config, right=1)
+    assert _steps_and_channels(config, to_the_right) == ([0, 299], [289, 289 + 17 + 3])
+    assert _steps_and_channels(config, places(config, down=-2)) == ([1, 299], [15 * 17 + 16, 289 + 2])
+    assert (places(config, right=34) == -1).all()
+
+
+def test_training_recordings_alone_are_moved_by_as_much_as_was_asked_for(tmp_path):
+    _write_subset(tmp_path, recordings=20)
+    plain = TASKS["nmnist"].load(_config("train_size=null"), str(tmp_path))
+    moving = TASKS["nmnist"].load(_config("train_size=null", "max_shift=2"), str(tmp_path))
+    assert plain.augment is None
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(np.asarray(getattr(moving, split).x), np.asarray(getattr(plain, split).x))
+    nine = int(np.flatnonzero(moving.train.y == 9)[0])  # ten events in the first row, at x from 0 to 9
+    one = np.array([nine])
+    config = _config("train_size=null", "max_shift=2")
+    draws = [moving.augment(moving.train.x[one], [np.random.default_rng(seed)])[0] for seed in range(100)]
+    events = {
+        (right, down): _where(moving.train.x[one], places(config, right, down))
+        for right in range(-2, 3)
+        for down in range(-2, 3)
+    }
+    assert {_nonzero(frames) for frames in draws} == set(events.values())
+
+
 def test_events_after_the_trial_are_left_out():
     step, channel = camera_events({**EVENTS, "t": [0, 100_000, 336_040]}, _config("trial_ms=100", "dt=1"), "it")
-    assert (step.tolist(), channel.tolist()) == ([0], [0])
+    assert (step.tolist(), channel.tolist()) == ([0], [34 * 34])
 
 
 @pytest.mark.parametrize(
@@ -129,6 +156,22 @@ def test_the_recordings_of_the_subset_are_sound(nmnist_folder):
     assert np.bincount(together).tolist() == [97, 116, 99, 93, 105, 92, 94, 117, 87, 100]
     # Recordings have 4,133 events on average, and few of them share a pixel and a millisecond.
     assert 2_000 < np.asarray(dataset.validation.x).sum() / 100 < 6_000
+
+
+def _steps_and_channels(config, moved=None):
+    """Of what a recording of `EVENTS` becomes."""
+    recordings = Recordings([camera_events(EVENTS, config, "it")], config.steps, config.channels, places(config))
+    frames = np.asarray(recordings)[0] if moved is None else recordings.dense([moved])[0]
+    step, channel = np.nonzero(frames)
+    return step.tolist(), channel.tolist()
+
+
+def _where(recordings, moved):
+    return _nonzero(recordings.dense([moved])[0])
+
+
+def _nonzero(frames):
+    return tuple(map(tuple, np.argwhere(frames).tolist()))
 
 
 def _write_subset(folder, recordings, **change):

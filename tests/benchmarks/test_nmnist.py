@@ -47,20 +47,16 @@ def test_a_recording_is_moved_as_a_whole_and_loses_what_leaves_the_sensor():
 def test_training_recordings_alone_are_moved_by_as_much_as_was_asked_for(tmp_path):
     _write_subset(tmp_path, recordings=20)
     plain = TASKS["nmnist"].load(_config("train_size=null"), str(tmp_path))
-    moving = TASKS["nmnist"].load(_config("train_size=null", "max_shift=2"), str(tmp_path))
+    config = _config("train_size=null", "max_shift=2")
+    moving = TASKS["nmnist"].load(config, str(tmp_path))
     assert plain.augment is None
     for split in ("train", "validation", "test"):
         np.testing.assert_array_equal(np.asarray(getattr(moving, split).x), np.asarray(getattr(plain, split).x))
     nine = int(np.flatnonzero(moving.train.y == 9)[0])  # ten events in the first row, at x from 0 to 9
-    one = np.array([nine])
-    config = _config("train_size=null", "max_shift=2")
-    draws = [moving.augment(moving.train.x[one], [np.random.default_rng(seed)])[0] for seed in range(100)]
-    events = {
-        (right, down): _where(moving.train.x[one], places(config, right, down))
-        for right in range(-2, 3)
-        for down in range(-2, 3)
-    }
-    assert {_nonzero(frames) for frames in draws} == set(events.values())
+    one = moving.train.x[[nine]]
+    draws = {_nonzero(moving.augment(one, [np.random.default_rng(seed)])[0]) for seed in range(100)}
+    moves = [(right, down) for right in range(-2, 3) for down in range(-2, 3)]
+    assert draws == {_nonzero(one.dense([places(config, *move)])[0]) for move in moves}
 
 
 def test_events_after_the_trial_are_left_out():
@@ -164,10 +160,6 @@ def _steps_and_channels(config, moved=None):
     frames = np.asarray(recordings)[0] if moved is None else recordings.dense([moved])[0]
     step, channel = np.nonzero(frames)
     return step.tolist(), channel.tolist()
-
-
-def _where(recordings, moved):
-    return _nonzero(recordings.dense([moved])[0])
 
 
 def _nonzero(frames):

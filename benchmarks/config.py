@@ -46,6 +46,9 @@ class RunConfig(BaseModel):
 
     # Training
     epochs: Count = 10
+    kept_epoch: Literal["best", "last"] = Field(
+        "best", description="whose weights are kept and tested; the last where validation is too small to choose"
+    )
     steps_per_epoch: Count | None = Field(None, description="updates an epoch; null goes once through the data")
     batch_size: Count = 100
     optimizer: Literal["adam", "adamw", "nadam", "sgd"] = "adam"

@@ -1,4 +1,4 @@
-"""One run: load, build, one `fit` with checkpoints, the best epoch's weights on the test set, one record."""
+"""One run: load, build, one `fit` with checkpoints, the kept epoch's weights on the test set, one record."""
 
 import gzip
 import json
@@ -118,7 +118,7 @@ def _fit(run, problem, journal):
 
 
 class Journal(keras.callbacks.Callback):
-    """Completes each epoch's figures, keeps the weights of the best epoch on validation, and writes the checkpoint.
+    """Completes each epoch's figures, keeps the weights of the best epoch or of the last, and writes the checkpoint.
 
     It comes before the progress bar in the list of callbacks, which then shows what it adds to `logs`.
     """
@@ -158,7 +158,9 @@ class Journal(keras.callbacks.Callback):
                 f"validation after epoch {epoch + 1} gave no number; the checkpoint holds {self.done} epochs."
             )
         if self._masks_are_final(epoch) and (
-            self.best_epoch is None or score(figures) > score(self.epochs[self.best_epoch])
+            self.best_epoch is None
+            or self.run.config.kept_epoch == "last"
+            or score(figures) > score(self.epochs[self.best_epoch])
         ):
             self.best, self.best_epoch = self.model.get_weights(), epoch
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

@@ -82,6 +82,19 @@ def test_the_saved_model_is_the_best_epoch_s(spiral_run):
     assert accuracy == pytest.approx(record["test_accuracy"])
 
 
+def test_the_last_epoch_can_be_kept_whatever_validation_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(Classification, "score", lambda self, figures: figures["loss"])  # the first epoch is the best
+    kept = {}
+    for which in ("best", "last"):
+        options = ["epochs=3", f"kept_epoch={which}"]
+        record = kept[which] = execute(_run(tmp_path / which, model="gru", assignments=options))
+        assert record["validation_accuracy"] == record["epochs"][record["best_epoch"] - 1]["val_accuracy"]
+        model = keras.saving.load_model(tmp_path / which / "model.keras")
+        _, accuracy = model.evaluate(*TASKS["spiral"].load(_config("spiral", "gru"), None).validation, verbose=0)
+        assert accuracy == pytest.approx(record["validation_accuracy"])
+    assert [kept[which]["best_epoch"] for which in ("best", "last")] == [1, 3]
+
+
 @pytest.mark.parametrize("model", ["gru", "lstm"])
 def test_a_dense_model_has_no_activity_sparsity_and_saves_no_macs(tmp_path, model):
     record = execute(_run(tmp_path, model=model, assignments=["epochs=1", "readout=mean"]))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import checkpoints, records
+from benchmarks.classification import Classification
 from benchmarks.config import resolve
 from benchmarks.errors import CannotWrite, ConfigError
 from benchmarks.sparsities import SPARSITIES

@@ -249,9 +249,10 @@ def test_the_answer_is_the_largest_output_of_the_last_step():
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("export-*.json")), ids=lambda path: path.stem)
-def test_committed_exports_are_of_all_digits_and_name_no_machine(path):
+def test_committed_exports_are_of_all_digits_by_committed_runs_and_name_no_machine(path):
     record = json.loads(path.read_text())
-    assert record["command"].startswith("python -m benchmarks export runs/")
+    run = record["command"].removeprefix("python -m benchmarks export benchmarks/results/").split()[0]
+    assert json.loads((RESULTS / run / "record.json").read_text())["test_accuracy"] == record["run"]["test_accuracy"]
     assert record["samples"] == record["dataset"]["test"] == 10_000
     assert record["keras_accuracy"] == pytest.approx(record["run"]["test_accuracy"])
     assert [row["form"] for row in record["forms"]] == FORMS
